@@ -1,0 +1,229 @@
+// Package record is what a run leaves behind: the facts about the cluster, the
+// plan of every stream, one row per connection, complete tallies, thinned
+// samples and the events of the run. It is a leaf: everything left of it writes
+// records, everything right of it (analyze, report) reads nothing else.
+//
+// All instants inside a record are seconds since Run.Start as float64, so that a
+// record means the same on every machine and in every time zone. Latencies are
+// seconds too.
+package record
+
+import "time"
+
+// Version is the apiVersion of records and reports.
+const Version = "podskew.dev/v1alpha1"
+
+// Record is one whole run in memory, in the order the lines of its file have.
+type Record struct {
+	Run         Run
+	Facts       Facts  // as they were when the load started
+	FactsAfter  *Facts // as they were when it ended; nil if they could not be read
+	Streams     []Stream
+	Connections []Connection
+	Tallies     []Tally
+	Samples     []Sample
+	Events      []Event
+	End         *End // nil: the record was cut before the run ended
+}
+
+// Run identifies a run.
+type Run struct {
+	ID       string    `json:"id"` // an xid
+	Scenario string    `json:"scenario"`
+	Start    time.Time `json:"start"` // the instant all streams start
+	Seed     uint64    `json:"seed"`  // seeds every simulation of the analysis
+	Tool     string    `json:"tool"`  // version of podskew that wrote the record
+}
+
+// End says how a run ended.
+type End struct {
+	Seconds     float64  `json:"seconds"`               // from Run.Start to the last answer
+	Interrupted bool     `json:"interrupted,omitempty"` // by Ctrl-C or a dead agent: what follows is a part of the run
+	Problems    []string `json:"problems,omitempty"`    // sentences: what the harness could not do or had to give up
+}
+
+// Facts are what the cluster said about itself at one instant.
+type Facts struct {
+	At        float64    `json:"at"` // seconds since Run.Start, negative before it
+	Cluster   Cluster    `json:"cluster"`
+	Services  []Service  `json:"services,omitempty"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+	Pods      []Pod      `json:"pods,omitempty"`
+}
+
+// Cluster is the part of the facts that does not depend on the scenario.
+type Cluster struct {
+	Provider  string `json:"provider"`  // lab, kind or current
+	Version   string `json:"version"`   // of the API server, v1.36.3
+	ProxyMode string `json:"proxyMode"` // iptables, nftables, ipvs or unknown; "mixed" if nodes differ
+	Nodes     []Node `json:"nodes"`
+}
+
+// Node is one node and its kube-proxy.
+type Node struct {
+	Name     string   `json:"name"`
+	IPs      []string `json:"ips"` // InternalIP and ExternalIP addresses
+	PodCIDRs []string `json:"podCIDRs,omitempty"`
+	Zone     string   `json:"zone"`
+	External bool     `json:"external,omitempty"` // set apart for external clients: label podskew.dev/external
+	Ready    bool     `json:"ready"`
+	Proxy    Proxy    `json:"proxy"`
+}
+
+// Proxy is the state of one node's kube-proxy.
+type Proxy struct {
+	Mode       string  `json:"mode"`                 // as Cluster.ProxyMode; "none" where no kube-proxy runs by design
+	Source     string  `json:"source,omitempty"`     // where Mode was read: "proxyMode endpoint", "configmap kube-proxy", …
+	LastSync   float64 `json:"lastSync,omitempty"`   // seconds since Run.Start of the last programming; 0: unknown
+	LastQueued float64 `json:"lastQueued,omitempty"` // of the last change it saw; 0: unknown
+	Programmed bool    `json:"programmed,omitempty"` // a probe through its rules saw the run's last endpoint change before the load started
+}
+
+// Service holds the fields of a core/v1 Service that decide where its traffic goes, under their own names.
+type Service struct {
+	Name                  string        `json:"name"`
+	Namespace             string        `json:"namespace"`
+	Type                  string        `json:"type"` // ClusterIP, NodePort, LoadBalancer
+	ClusterIPs            []string      `json:"clusterIPs"`
+	Headless              bool          `json:"headless,omitempty"`
+	Ports                 []ServicePort `json:"ports"`
+	ExternalTrafficPolicy string        `json:"externalTrafficPolicy,omitempty"` // Cluster, Local or "" (ClusterIP)
+	InternalTrafficPolicy string        `json:"internalTrafficPolicy"`           // Cluster or Local
+	SessionAffinity       string        `json:"sessionAffinity"`                 // None or ClientIP
+	AffinitySeconds       int           `json:"affinitySeconds,omitempty"`       // sessionAffinityConfig.clientIP.timeoutSeconds
+	TrafficDistribution   string        `json:"trafficDistribution,omitempty"`   // "", PreferClose, PreferSameZone, PreferSameNode
+	LoadBalancerIPs       []string      `json:"loadBalancerIPs,omitempty"`
+	HealthCheckNodePort   int           `json:"healthCheckNodePort,omitempty"`
+}
+
+// ServicePort is one port of a Service.
+type ServicePort struct {
+	Name       string `json:"name,omitempty"`
+	Protocol   string `json:"protocol"` // TCP or UDP
+	Port       int    `json:"port"`
+	TargetPort string `json:"targetPort"`
+	NodePort   int    `json:"nodePort,omitempty"`
+}
+
+// Endpoint is one address of an EndpointSlice of one Service.
+type Endpoint struct {
+	Service     string   `json:"service"`
+	Address     string   `json:"address"`
+	Pod         string   `json:"pod,omitempty"` // targetRef name
+	Node        string   `json:"node,omitempty"`
+	Zone        string   `json:"zone,omitempty"`
+	Ready       bool     `json:"ready"`
+	Serving     bool     `json:"serving"`
+	Terminating bool     `json:"terminating,omitempty"`
+	HintZones   []string `json:"hintZones,omitempty"`
+	HintNodes   []string `json:"hintNodes,omitempty"`
+}
+
+// Pod is one pod of the run.
+type Pod struct {
+	Name        string   `json:"name"`
+	UID         string   `json:"uid"`
+	Role        string   `json:"role"` // echo or agent
+	IPs         []string `json:"ips"`
+	Node        string   `json:"node"`
+	Ready       bool     `json:"ready"`
+	HostNetwork bool     `json:"hostNetwork,omitempty"`
+	Restarts    int      `json:"restarts,omitempty"`
+}
+
+// Stream is one client group dialling one target: what was planned, and by whom it was run.
+type Stream struct {
+	ID                    string     `json:"id"`      // unique in the record; the client's name
+	Client                string     `json:"client"`  // metadata name of the client group in the scenario
+	Vantage               string     `json:"vantage"` // pod, node or external
+	Target                string     `json:"target"`  // clusterIP, nodePort, loadBalancer, headless, gateway or podIP
+	Service               string     `json:"service"`
+	Addresses             []Address  `json:"addresses"`
+	Protocol              string     `json:"protocol"`              // http1, http2, grpc, udp
+	Connections           int        `json:"connections"`           // concurrent, summed over the agents
+	RequestsPerConnection int        `json:"requestsPerConnection"` // 0: as long as the run lasts
+	Requests              int        `json:"requests,omitempty"`    // planned, summed over the agents; 0: by duration
+	Duration              float64    `json:"duration,omitempty"`    // planned seconds; 0: by count
+	Rate                  float64    `json:"rate,omitempty"`        // requests per second; 0: closed loop
+	ConnectTimeout        float64    `json:"connectTimeout"`        // seconds
+	Timeout               float64    `json:"timeout"`               // seconds per request
+	Agents                []AgentRef `json:"agents"`
+}
+
+// Address is one thing a stream dials.
+type Address struct {
+	HostPort string `json:"hostPort"`       // ip:port
+	Node     string `json:"node,omitempty"` // the node whose port it is, for nodePort
+}
+
+// AgentRef is one source of load of a stream.
+type AgentRef struct {
+	Name string   `json:"name"` // of the agent's pod; "local" for the process of the command line
+	Node string   `json:"node"` // "" if it is not on a node
+	IPs  []string `json:"ips"`  // addresses its connections leave from
+}
+
+// Connection is one connection of one stream: the unit kube-proxy decides for.
+// It is counted when it is opened, whatever becomes of it.
+type Connection struct {
+	Stream      string         `json:"stream"`
+	Agent       string         `json:"agent"`
+	ID          int            `json:"id"`              // order of opening within stream and agent, from 1
+	Slot        int            `json:"slot"`            // which of the agent's concurrent connections it replaces, from 0
+	Address     string         `json:"address"`         // dialled ip:port
+	Local       string         `json:"local,omitempty"` // ip:port it left from; "" if it never left
+	Opened      float64        `json:"opened"`          // when the dial began
+	Connected   float64        `json:"connected,omitempty"`
+	Closed      float64        `json:"closed,omitempty"`   // 0: still open when the record ended
+	Requests    int            `json:"requests"`           // answered ones, errors by status included
+	Backend     string         `json:"backend,omitempty"`  // pod of the first answer; "" if nobody answered
+	Observed    string         `json:"observed,omitempty"` // client ip:port that pod saw
+	ServerConn  uint64         `json:"serverConn,omitempty"`
+	Others      map[string]int `json:"others,omitempty"`      // answers by other pods on this connection: an L7 hop, or a fault
+	Error       ErrorKind      `json:"error,omitempty"`       // how it ended, if not as planned
+	ErrorDetail string         `json:"errorDetail,omitempty"` // the error's text, cut to 200 bytes
+}
+
+// ErrorKind is the class of a failure as an operator tells failures apart.
+type ErrorKind string
+
+// The error kinds.
+const (
+	ErrRefused ErrorKind = "refused" // the peer or a REJECT rule said no at once
+	ErrTimeout ErrorKind = "timeout" // nothing came back: a DROP rule, a dead pod, or slowness
+	ErrReset   ErrorKind = "reset"   // cut after it was established
+	ErrStatus  ErrorKind = "status"  // an HTTP status of 400 or more
+	ErrDNS     ErrorKind = "dns"
+	ErrParse   ErrorKind = "parse" // an answer that is not HTTP, or bytes nobody asked for
+	ErrOther   ErrorKind = "other"
+)
+
+// Tally counts the requests of one stream, agent, dialled address, answering pod and observed source.
+// Tallies of the same key are added; they are complete whatever happens to samples.
+type Tally struct {
+	Stream   string            `json:"stream"`
+	Agent    string            `json:"agent"`
+	Address  string            `json:"address"`
+	Backend  string            `json:"backend,omitempty"`  // "": nobody answered
+	Observed string            `json:"observed,omitempty"` // client ip (no port) the pod saw
+	Second   int               `json:"second"`             // whole seconds since Run.Start in which the request was sent
+	Requests int               `json:"requests"`           // sent, whatever became of them
+	Errors   map[ErrorKind]int `json:"errors,omitempty"`
+	Latency  Histogram         `json:"latency,omitzero"` // of answered requests
+}
+
+// Sample is one request.
+type Sample struct {
+	Stream     string    `json:"s"`
+	Agent      string    `json:"a"`
+	Connection int       `json:"c"` // Connection.ID
+	Sent       float64   `json:"t"`
+	Latency    float64   `json:"l"`
+	Error      ErrorKind `json:"e,omitempty"`
+}
+
+// Event is something that was done to the cluster during the run.
+type Event struct {
+	At   float64 `json:"at"`
+	What string  `json:"what"`
+}
