@@ -1,0 +1,75 @@
+package scenarios
+
+import (
+	"fmt"
+	"time"
+)
+
+// ProtocolHTTP1 is the protocol clients speak unless they say otherwise.
+const ProtocolHTTP1 = "http1"
+
+// Defaults of fields that are left out.
+const (
+	defaultReplicas        = 3
+	defaultAffinitySeconds = 10800 // Kubernetes' own
+	defaultConnectTimeout  = 2 * time.Second
+	defaultTimeout         = 5 * time.Second
+)
+
+// setDefaults gives every field that the file leaves out the value it has without a word. A field that is there and
+// zero keeps its zero, for validation to refuse.
+func setDefaults(s *Scenario) {
+	absent := func(format string, args ...any) bool { return !s.src.has(fmt.Sprintf(format, args...)) }
+	if absent("spec.echo.replicas") && absent("spec.echo.placement") {
+		s.Spec.Echo.Replicas = defaultReplicas
+	}
+	defaultService(&s.Spec.Service, absent)
+	for i := range s.Spec.Clients {
+		defaultClient(&s.Spec.Clients[i], func(field string) bool { return absent("spec.clients[%d].%s", i, field) })
+	}
+}
+
+func defaultService(svc *Service, absent func(string, ...any) bool) {
+	if absent("spec.service.type") {
+		svc.Type = "ClusterIP"
+	}
+	if absent("spec.service.sessionAffinity") {
+		svc.SessionAffinity = "None"
+	}
+	if absent("spec.service.internalTrafficPolicy") {
+		svc.InternalTrafficPolicy = "Cluster"
+	}
+	if absent("spec.service.externalTrafficPolicy") && hasNodePort(svc.Type) {
+		svc.ExternalTrafficPolicy = "Cluster"
+	}
+	if svc.SessionAffinity == "ClientIP" && absent("spec.service.sessionAffinityConfig.clientIP.timeoutSeconds") {
+		svc.SessionAffinityConfig = &SessionAffinityConfig{}
+		svc.SessionAffinityConfig.ClientIP.TimeoutSeconds = defaultAffinitySeconds
+	}
+}
+
+func defaultClient(c *Client, absent func(field string) bool) {
+	if absent("vantage") {
+		c.Vantage = VantagePod
+	}
+	if absent("target") {
+		c.Target = TargetClusterIP
+	}
+	if absent("count") {
+		c.Count = 1
+	}
+	if absent("connectTimeout") {
+		c.ConnectTimeout = defaultConnectTimeout
+	}
+	if absent("timeout") {
+		c.Timeout = defaultTimeout
+	}
+	if absent("protocol") {
+		c.Protocol = ProtocolHTTP1
+	}
+}
+
+// hasNodePort tells whether Services of this type get node ports, and with them an external traffic policy.
+func hasNodePort(serviceType string) bool {
+	return serviceType == "NodePort" || serviceType == "LoadBalancer"
+}
