@@ -1,0 +1,73 @@
+// Package loadgen opens connections on a plan and counts who answered. It runs in
+// the process of the command line ([Run]) or in an agent pod ([Agent]), which receives
+// a plan and streams rows, tallies and progress back while the run goes on; [Drive] is
+// the caller's side of that stream. Either way the caller's [Sink] sees the same messages.
+package loadgen
+
+import (
+	"time"
+
+	"github.com/podskew/podskew/record"
+)
+
+// Plan is the work of one agent for one stream.
+type Plan struct {
+	Run                   string           `json:"run"`
+	Stream                string           `json:"stream"`
+	Agent                 string           `json:"agent"`                   // name the rows carry
+	Start                 time.Time        `json:"start"`                   // Run.Start: the zero of every instant in the results
+	Addresses             []record.Address `json:"addresses"`               // slot i dials Addresses[(i+AddressOffset) % len]
+	AddressOffset         int              `json:"addressOffset,omitempty"` // so that several agents spread evenly over the addresses
+	Path                  string           `json:"path"`                    // request target, "/"
+	Host                  string           `json:"host"`                    // Host header; "" the dialled address
+	Protocol              string           `json:"protocol"`                // http1
+	Connections           int              `json:"connections"`
+	RequestsPerConnection int              `json:"requestsPerConnection"`
+	Requests              int              `json:"requests,omitempty"` // in total, dealt evenly to the slots; 0: by Duration
+	Duration              time.Duration    `json:"duration,omitempty"`
+	ConnectTimeout        time.Duration    `json:"connectTimeout"`
+	Timeout               time.Duration    `json:"timeout"`
+	SampleCap             int              `json:"sampleCap,omitempty"` // samples kept; 0: the default
+}
+
+// Message is one line of the stream of results (NDJSON): exactly one field is set.
+type Message struct {
+	Ready       *Ready              `json:"ready,omitempty"`       // first: the plan was accepted
+	Progress    *Progress           `json:"progress,omitempty"`    // at least once a second
+	Connections []record.Connection `json:"connections,omitempty"` // finished ones, and at the end those still open
+	Open        []record.Connection `json:"open,omitempty"`        // open ones as they stand; a later row with the same ID replaces them. Between agent and Drive only
+	Tallies     []record.Tally      `json:"tallies,omitempty"`     // of whole seconds gone by; keys may repeat and add up
+	Samples     []record.Sample     `json:"samples,omitempty"`
+	Done        *Done               `json:"done,omitempty"` // last, unless the agent died
+	Error       string              `json:"error,omitempty"`
+}
+
+// Ready acknowledges a plan.
+type Ready struct {
+	Now time.Time `json:"now"` // the agent's clock
+	IPs []string  `json:"ips"` // addresses connections leave from
+}
+
+// Progress is cumulative.
+type Progress struct {
+	Seconds     float64 `json:"seconds"` // since Plan.Start; negative before it
+	Requests    int     `json:"requests"`
+	Errors      int     `json:"errors"`
+	Connections int     `json:"connections"` // opened
+	Open        int     `json:"open"`
+}
+
+// Done ends a stream of results.
+type Done struct {
+	Seconds      float64  `json:"seconds"`
+	Interrupted  bool     `json:"interrupted,omitempty"`
+	Problems     []string `json:"problems,omitempty"`
+	SampleStride int      `json:"sampleStride,omitempty"` // one request in so many is among the samples, chosen evenly; 1: all
+}
+
+// Sink receives the messages of one run in order, never two at a time. The rows in a message are the sink's to
+// keep. Its first message holds Ready, its last one Done; a run that could not be finished has no Done. An error
+// from a sink ends the run, which then returns that error.
+//
+// Neither Run nor Drive hand a sink a message with Open or Error.
+type Sink func(Message) error
