@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A rollout is complete some 100 ms before the kube-proxies have programmed its endpoints; load that starts in between
+// is spread over some of the pods only. The canary tells when that is over, through the data plane itself: a second
+// Service whose one endpoint is applied after the API server has shown all endpoints of the first. A kube-proxy hears
+// of endpoint slices in the order of their changes, on one watch, and programs all it has heard in one go, so that a
+// node whose rules answer for the canary has programmed the run's endpoints, too.
+
+const (
+	probeTimeout = time.Second // of one attempt: where no rule exists yet, packets may lead nowhere
+	firstPause   = 20 * time.Millisecond
+	longestPause = 250 * time.Millisecond
+)
+
+// canaryProbe is one question to one node's rules.
+type canaryProbe struct {
+	agent   string
+	from    string // the agent's node
+	address string
+	node    string // whose rules answer
+}
+
+func (r *Run) applyCanary(ctx context.Context, pod *corev1.Pod) error {
+	if pod == nil {
+		return nil // no echo pods: nothing to be programmed
+	}
+	_, err := r.c.client.DiscoveryV1().EndpointSlices(r.Namespace()).Apply(ctx, canarySliceObject(r.d.RunID, pod), applyOptions())
+	if err != nil {
+		return fmt.Errorf("applying the canary's endpoint: %w", r.explained(ctx, err))
+	}
+	return nil
+}
+
+// canaryProbes asks every node in use once: the client's own node for a cluster IP, the dialled node for a node port,
+// there from every node that dials it.
+func (r *Run) canaryProbes() []canaryProbe {
+	if r.layout.replicas == 0 {
+		return nil
+	}
+	var out []canaryProbe
+	for _, c := range r.d.Scenario.Spec.Clients {
+		addresses, err := r.addresses(c, r.canary)
+		if err != nil {
+			continue // planStreams has refused it
+		}
+		for _, a := range r.layout.agents {
+			if a.client != c.Name {
+				continue
+			}
+			for _, to := range addresses {
+				out = append(out, canaryProbe{a.name, a.node, to.HostPort, cmp.Or(to.Node, a.node)})
+			}
+		}
+	}
+	asked := map[string]bool{}
+	return slices.DeleteFunc(out, func(p canaryProbe) bool {
+		key := p.from + " " + p.address
+		again := asked[key]
+		asked[key] = true
+		return again
+	})
+}
+
+// WaitProgrammed returns when the kube-proxy of every node in use has programmed the endpoints of the run as they were
+// when Deploy returned. It has probe ask for the canary, from agents, concurrently, until each was answered. Without a
+// deadline on ctx it gives up after the deployment's timeout. Later changes of endpoints are not waited for.
+func (r *Run) WaitProgrammed(ctx context.Context, probe Probe) error {
+	ctx, cancel := context.WithTimeout(ctx, r.d.Timeout)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	for _, p := range r.canaryProbes() {
+		g.Go(func() error {
+			if err := p.answered(gctx, probe); err != nil {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.programmed[p.node] = true
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (p canaryProbe) answered(ctx context.Context, probe Probe) error {
+	begun := time.Now()
+	wait := firstPause
+	for {
+		attempt, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := probe(attempt, p.agent, p.address)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, wait) != nil {
+			if context.Cause(ctx) == context.Canceled { //nolint:errorlint // the bare one: the caller gave up
+				return ctx.Err()
+			}
+			return fmt.Errorf("the kube-proxy of node %s has not programmed the run's endpoints within %v (does it run?): %s, asked by %s, says: %w",
+				p.node, time.Since(begun).Round(100*time.Millisecond), p.address, p.agent, err)
+		}
+		wait = min(2*wait, longestPause)
+	}
+}
+
+func (r *Run) isProgrammed(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.programmed[node]
+}

@@ -1,0 +1,239 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	defaultExpiry  = time.Hour
+	defaultTimeout = 2 * time.Minute
+)
+
+var validRunID = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+
+// Deploy puts a run into the cluster and returns when its pods are ready, its endpoints complete and the canary
+// applied (see WaitProgrammed). progress, if not nil, is told each step in a few words, never concurrently. When Deploy
+// fails, also because ctx ended, it removes what it made, which takes some seconds, unless d.Keep is set.
+func (c *Cluster) Deploy(ctx context.Context, d Deployment, progress func(step string)) (*Run, error) {
+	if err := d.complete(); err != nil {
+		return nil, err
+	}
+	tell := serial(progress)
+	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the nodes: %w", c.explain(ctx, namespaceOf(d.RunID), err))
+	}
+	l, err := newLayout(d, nodes.Items)
+	if err != nil {
+		return nil, err
+	}
+	r := &Run{c: c, d: d, layout: l, token: rand.Text(), programmed: map[string]bool{}}
+	if err := r.createNamespace(ctx); err != nil {
+		return nil, err
+	}
+	tell("namespace " + r.Namespace())
+	if err := r.fill(ctx, tell); err != nil {
+		if d.Keep {
+			r.Close()
+			return nil, err
+		}
+		tell("removing namespace " + r.Namespace())
+		// What was deployed goes also when it was ctx that ended.
+		rmErr := r.Remove(context.WithoutCancel(ctx))
+		return nil, errors.Join(err, rmErr)
+	}
+	return r, nil
+}
+
+func (d *Deployment) complete() error {
+	if !validRunID.MatchString(d.RunID) {
+		return fmt.Errorf("run id %q: lower-case letters, digits and dashes only, 1 to 40 of them", d.RunID)
+	}
+	if d.Scenario == nil {
+		return errors.New("deploying: no scenario")
+	}
+	if d.Image == "" {
+		d.Image = DefaultImage
+	}
+	if d.ImagePullPolicy == "" {
+		d.ImagePullPolicy = string(corev1.PullIfNotPresent)
+	}
+	if d.Expiry <= 0 {
+		d.Expiry = defaultExpiry
+	}
+	if d.Timeout <= 0 {
+		d.Timeout = defaultTimeout
+	}
+	if d.Holder == "" {
+		d.Holder = fieldManager
+	}
+	return nil
+}
+
+func serial(progress func(string)) func(string) {
+	var mu sync.Mutex
+	return func(step string) {
+		if progress == nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		progress(step)
+	}
+}
+
+// createNamespace refuses a namespace that is there already: it is another run's, or somebody's.
+func (r *Run) createNamespace(ctx context.Context) error {
+	api := r.c.client.CoreV1().Namespaces()
+	if _, err := api.Get(ctx, r.Namespace(), metav1.GetOptions{}); err == nil {
+		return fmt.Errorf("namespace %s exists already: another run has this id, or was not cleaned up", r.Namespace())
+	} else if !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		return fmt.Errorf("looking for namespace %s: %w", r.Namespace(), err)
+	}
+	if _, err := api.Apply(ctx, namespaceObject(r.d, r.layout), applyOptions()); err != nil {
+		return fmt.Errorf("creating namespace %s: %w", r.Namespace(), r.c.explain(ctx, r.Namespace(), err))
+	}
+	return nil
+}
+
+// fill puts everything into the run's namespace and waits for it.
+func (r *Run) fill(ctx context.Context, tell func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, r.d.Timeout)
+	defer cancel()
+	if err := r.prepare(ctx); err != nil {
+		return r.explained(ctx, err)
+	}
+	tell(r.serviceWords())
+	if err := r.start(ctx); err != nil {
+		return r.explained(ctx, err)
+	}
+	w := &readyWait{client: r.c.client, namespace: r.Namespace(), echo: r.layout.replicas, agents: map[string]bool{}, progress: tell}
+	for _, a := range r.layout.agents {
+		w.agents[a.name] = true
+	}
+	pods, err := w.wait(ctx)
+	if err != nil {
+		return w.logTail(ctx, err)
+	}
+	var echo []string
+	var first *corev1.Pod
+	addresses := map[string][]string{}
+	for _, p := range pods {
+		if p.Labels[labelRole] != roleEcho {
+			addresses[p.Name] = podIPs(p)
+			continue
+		}
+		echo = append(echo, p.Name)
+		if first == nil {
+			first = p
+		}
+	}
+	r.standAt(addresses)
+	if err := waitEndpoints(ctx, r.c.client, r.Namespace(), echo); err != nil {
+		return err
+	}
+	tell(fmt.Sprintf("endpoints complete: %d", len(echo)))
+	return r.applyCanary(ctx, first)
+}
+
+// prepare applies what pods need before they can be: the account, the Services (whose addresses the agents' Secret
+// names) and the Lease that keeps Clean away.
+func (r *Run) prepare(ctx context.Context) error {
+	core, ns := r.c.client.CoreV1(), r.Namespace()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		// Renewed until Remove or Close, so not on the group's context, which ends here.
+		r.keeper, err = r.c.keep(ctx, r.d.RunID, r.d.Holder)
+		return step("lease", err)
+	})
+	g.Go(func() error {
+		_, err := core.ServiceAccounts(ns).Apply(gctx, accountObject(r.d), applyOptions())
+		return step("service account "+accountName, err)
+	})
+	g.Go(func() (err error) {
+		// The canary after the Service under test: every kube-proxy hears of them in this order, too.
+		if r.service, err = r.applyService(gctx, echoServiceObject(r.d)); err != nil {
+			return err
+		}
+		r.canary, err = r.applyService(gctx, canaryServiceObject(r.d))
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	var err error
+	if r.streams, err = r.planStreams(); err != nil {
+		return err
+	}
+	_, err = core.Secrets(ns).Apply(ctx, secretObject(r.d.RunID, r.token, r.targets()), applyOptions())
+	return step("secret "+secretName, err)
+}
+
+func (r *Run) applyService(ctx context.Context, o *corev1ac.ServiceApplyConfiguration) (*corev1.Service, error) {
+	s, err := r.c.client.CoreV1().Services(r.Namespace()).Apply(ctx, o, applyOptions())
+	return s, step("service "+*o.Name, err)
+}
+
+// start applies everything that has pods, at once.
+func (r *Run) start(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, o := range echoDeployments(r.d, r.layout) {
+		g.Go(func() error {
+			_, err := r.c.client.AppsV1().Deployments(r.Namespace()).Apply(ctx, o, applyOptions())
+			return step("deployment "+*o.Name, err)
+		})
+	}
+	for _, a := range r.layout.agents {
+		g.Go(func() error {
+			_, err := r.c.client.CoreV1().Pods(r.Namespace()).Apply(ctx, agentPod(r.d, a), applyOptions())
+			return step("agent pod "+a.name, err)
+		})
+	}
+	return g.Wait()
+}
+
+func step(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("applying %s: %w", what, err)
+}
+
+func (r *Run) explained(ctx context.Context, err error) error {
+	return r.c.explain(ctx, r.Namespace(), err)
+}
+
+func (r *Run) serviceWords() string {
+	s := r.service.Spec
+	out := fmt.Sprintf("service %s: %s %s", serviceEcho, s.Type, strings.Join(s.ClusterIPs, " "))
+	if p := nodePort(r.service); p > 0 {
+		out += fmt.Sprintf(", node port %d", p)
+	}
+	return out
+}
+
+func podIPs(p *corev1.Pod) []string {
+	var out []string
+	for _, ip := range p.Status.PodIPs {
+		out = append(out, ip.IP)
+	}
+	if len(out) == 0 && p.Status.PodIP != "" {
+		out = append(out, p.Status.PodIP)
+	}
+	return out
+}

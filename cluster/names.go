@@ -1,0 +1,77 @@
+package cluster
+
+import (
+	"hash/fnv"
+	"strings"
+)
+
+// Names and labels of what a run deploys. They are part of what users see with kubectl.
+const (
+	fieldManager = "podskew"
+
+	labelRun       = "podskew.dev/run"
+	labelRole      = "podskew.dev/role"
+	labelClient    = "podskew.dev/client"
+	labelPlacement = "podskew.dev/placement"
+	labelExternal  = "podskew.dev/external" // of nodes set apart for external clients; also the key of their taint
+	labelManagedBy = "app.kubernetes.io/managed-by"
+	labelZone      = "topology.kubernetes.io/zone"
+	labelHostname  = "kubernetes.io/hostname"
+
+	annotationScenario = "podskew.dev/scenario"
+	annotationHolder   = "podskew.dev/holder"
+
+	roleEcho  = "echo"
+	roleAgent = "agent"
+
+	serviceEcho   = "echo"
+	serviceCanary = "canary"
+	leaseName     = "run"
+	accountName   = "podskew"
+	secretName    = "agent"
+
+	portName    = "http"
+	servicePort = 80
+	echoPort    = 8080
+	agentPort   = 8080
+)
+
+func namespaceOf(runID string) string { return "podskew-" + runID }
+
+// runLabels are on every object of a run.
+func runLabels(runID string) map[string]string {
+	return map[string]string{labelRun: runID, labelManagedBy: fieldManager}
+}
+
+func roleLabels(runID, role string) map[string]string {
+	l := runLabels(runID)
+	l[labelRole] = role
+	return l
+}
+
+// echoSelector selects the run's echo pods and nothing else.
+func echoSelector(runID string) map[string]string {
+	return map[string]string{labelRun: runID, labelRole: roleEcho}
+}
+
+// hostPortBase is the first port of the run's host-network agents: below the NodePorts and the ephemeral ports, and
+// different for most runs, since the processes of a run just removed may hold theirs for a moment longer.
+func hostPortBase(runID string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(runID)) // never fails
+	return 20000 + int(h.Sum32()%8000)
+}
+
+// dnsLabel turns a node's name into a part of an object's name.
+func dnsLabel(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(s))
+	if len(s) > 40 {
+		s = s[:40]
+	}
+	return strings.Trim(s, "-")
+}

@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	discoveryv1ac "k8s.io/client-go/applyconfigurations/discovery/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/podskew/podskew/scenarios"
+)
+
+// Every builder here gives the full intent: applying a smaller object as the same field manager would remove what an
+// earlier apply had set.
+
+func namespaceObject(d Deployment, l *layout) *corev1ac.NamespaceApplyConfiguration {
+	level := "restricted"
+	if l.hostAgents() > 0 {
+		level = "privileged" // the only level that admits pods on the nodes' network
+	}
+	labels := runLabels(d.RunID)
+	for _, mode := range []string{"enforce", "audit", "warn"} {
+		labels["pod-security.kubernetes.io/"+mode] = level
+	}
+	return corev1ac.Namespace(namespaceOf(d.RunID)).WithLabels(labels).WithAnnotations(map[string]string{
+		annotationScenario: d.Scenario.Metadata.Name,
+		annotationHolder:   d.Holder,
+	})
+}
+
+// accountObject is a service account of the run's own, since the namespace's default one appears only some time after
+// the namespace, and pods are refused until then.
+func accountObject(d Deployment) *corev1ac.ServiceAccountApplyConfiguration {
+	return corev1ac.ServiceAccount(accountName, namespaceOf(d.RunID)).
+		WithLabels(runLabels(d.RunID)).WithAutomountServiceAccountToken(false)
+}
+
+// echoServiceObject is the Service under test, with the scenario's fields under their own names.
+func echoServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
+	s := d.Scenario.Spec.Service
+	spec := corev1ac.ServiceSpec().WithType(serviceType(s)).WithSelector(echoSelector(d.RunID)).WithPorts(servicePortObject())
+	if s.ClusterIP != "" {
+		spec.WithClusterIP(s.ClusterIP)
+	}
+	if s.SessionAffinity != "" {
+		spec.WithSessionAffinity(corev1.ServiceAffinity(s.SessionAffinity))
+	}
+	if c := s.SessionAffinityConfig; c != nil && c.ClientIP.TimeoutSeconds > 0 {
+		seconds := int32(min(c.ClientIP.TimeoutSeconds, 86400))
+		spec.WithSessionAffinityConfig(corev1ac.SessionAffinityConfig().
+			WithClientIP(corev1ac.ClientIPConfig().WithTimeoutSeconds(seconds)))
+	}
+	if s.ExternalTrafficPolicy != "" {
+		spec.WithExternalTrafficPolicy(corev1.ServiceExternalTrafficPolicy(s.ExternalTrafficPolicy))
+	}
+	if s.InternalTrafficPolicy != "" {
+		spec.WithInternalTrafficPolicy(corev1.ServiceInternalTrafficPolicy(s.InternalTrafficPolicy))
+	}
+	if s.TrafficDistribution != "" {
+		spec.WithTrafficDistribution(s.TrafficDistribution)
+	}
+	return corev1ac.Service(serviceEcho, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).WithSpec(spec)
+}
+
+func serviceType(s scenarios.Service) corev1.ServiceType {
+	if s.Type == "" {
+		return corev1.ServiceTypeClusterIP
+	}
+	return corev1.ServiceType(s.Type)
+}
+
+func servicePortObject() *corev1ac.ServicePortApplyConfiguration {
+	return corev1ac.ServicePort().WithName(portName).WithProtocol(corev1.ProtocolTCP).
+		WithPort(servicePort).WithTargetPort(intstr.FromInt32(echoPort))
+}
+
+// canaryServiceObject has no selector: its endpoint is applied by Deploy once those of the echo Service are complete
+// (see canary.go). It has node ports if the echo Service has, and no policy that could hide it from a node.
+func canaryServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
+	t := corev1.ServiceTypeClusterIP
+	if serviceType(d.Scenario.Spec.Service) != corev1.ServiceTypeClusterIP {
+		t = corev1.ServiceTypeNodePort
+	}
+	return corev1ac.Service(serviceCanary, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).
+		WithSpec(corev1ac.ServiceSpec().WithType(t).WithPorts(servicePortObject()))
+}
+
+// canarySliceObject points the canary Service at one echo pod.
+func canarySliceObject(runID string, pod *corev1.Pod) *discoveryv1ac.EndpointSliceApplyConfiguration {
+	labels := runLabels(runID)
+	labels[discoveryv1.LabelServiceName] = serviceCanary
+	labels[discoveryv1.LabelManagedBy] = "podskew.dev"
+	family := discoveryv1.AddressTypeIPv4
+	if strings.Contains(pod.Status.PodIP, ":") {
+		family = discoveryv1.AddressTypeIPv6
+	}
+	return discoveryv1ac.EndpointSlice(serviceCanary, pod.Namespace).WithLabels(labels).WithAddressType(family).
+		WithPorts(discoveryv1ac.EndpointPort().WithName(portName).WithProtocol(corev1.ProtocolTCP).WithPort(echoPort)).
+		WithEndpoints(discoveryv1ac.Endpoint().WithAddresses(pod.Status.PodIP).WithNodeName(pod.Spec.NodeName).
+			WithConditions(discoveryv1ac.EndpointConditions().WithReady(true).WithServing(true).WithTerminating(false)).
+			WithTargetRef(corev1ac.ObjectReference().WithKind("Pod").WithNamespace(pod.Namespace).WithName(pod.Name).WithUID(pod.UID)))
+}
+
+// secretObject holds what an agent must be told and nobody else may know: the token its plans must carry, and the
+// only addresses it may dial, one per line.
+func secretObject(runID, token string, targets []string) *corev1ac.SecretApplyConfiguration {
+	targets = slices.Compact(slices.Sorted(slices.Values(targets)))
+	return corev1ac.Secret(secretName, namespaceOf(runID)).WithLabels(runLabels(runID)).WithType(corev1.SecretTypeOpaque).
+		WithData(map[string][]byte{"token": []byte(token), "targets": []byte(strings.Join(targets, "\n") + "\n")})
+}
+
+// echoDeployments are one Deployment for replicas, or one per node for a placement. The Service selects all of them.
+func echoDeployments(d Deployment, l *layout) []*appsv1ac.DeploymentApplyConfiguration {
+	if l.placement == nil {
+		return []*appsv1ac.DeploymentApplyConfiguration{deployment(d, "echo", l.replicas, nil, spreadPod(d))}
+	}
+	var out []*appsv1ac.DeploymentApplyConfiguration
+	for i, p := range l.placement {
+		n := l.nodes[p.node]
+		own := map[string]string{labelPlacement: strconv.Itoa(i)}
+		pod := echoPod(d, zoneLiteral(n.zone)).WithAffinity(onNode(p.node)).WithTolerations(anyNoSchedule())
+		out = append(out, deployment(d, fmt.Sprintf("echo-%d-%s", i, dnsLabel(p.node)), p.n, own, pod))
+	}
+	return out
+}
+
+func deployment(d Deployment, name string, replicas int, own map[string]string, pod *corev1ac.PodSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
+	selector := echoSelector(d.RunID)
+	maps.Copy(selector, own)
+	labels := roleLabels(d.RunID, roleEcho)
+	maps.Copy(labels, own)
+	return appsv1ac.Deployment(name, namespaceOf(d.RunID)).WithLabels(labels).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(int32(min(replicas, 1<<20))).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector)).
+			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(labels).WithSpec(pod)))
+}
+
+// spreadPod lets the scheduler spread replicas evenly. It is asked, not forced: a full node must not stop a run, and
+// where the pods really are is a fact that is recorded.
+func spreadPod(d Deployment) *corev1ac.PodSpecApplyConfiguration {
+	return echoPod(d, zoneFromLabel()).WithAffinity(notExternal()).
+		WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
+			WithMaxSkew(1).WithTopologyKey(labelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
+			WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(echoSelector(d.RunID))).
+			WithMatchLabelKeys("pod-template-hash"). // else the old pods of a rolling restart count, too
+			WithNodeTaintsPolicy(corev1.NodeInclusionPolicyHonor))
+}
+
+// onNode pins a pod to a node by the node's name: its hostname label may differ.
+func onNode(name string) *corev1ac.AffinityApplyConfiguration {
+	return required(corev1ac.NodeSelectorTerm().WithMatchFields(corev1ac.NodeSelectorRequirement().
+		WithKey("metadata.name").WithOperator(corev1.NodeSelectorOpIn).WithValues(name)))
+}
+
+func notExternal() *corev1ac.AffinityApplyConfiguration {
+	return required(corev1ac.NodeSelectorTerm().WithMatchExpressions(corev1ac.NodeSelectorRequirement().
+		WithKey(labelExternal).WithOperator(corev1.NodeSelectorOpDoesNotExist)))
+}
+
+func required(term *corev1ac.NodeSelectorTermApplyConfiguration) *corev1ac.AffinityApplyConfiguration {
+	return corev1ac.Affinity().WithNodeAffinity(corev1ac.NodeAffinity().
+		WithRequiredDuringSchedulingIgnoredDuringExecution(corev1ac.NodeSelector().WithNodeSelectorTerms(term)))
+}
+
+// anyNoSchedule is for pods whose node the scenario names: it may be a control plane.
+func anyNoSchedule() *corev1ac.TolerationApplyConfiguration {
+	return corev1ac.Toleration().WithOperator(corev1.TolerationOpExists).WithEffect(corev1.TaintEffectNoSchedule)
+}
