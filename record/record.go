@@ -37,9 +37,10 @@ type Run struct {
 
 // End says how a run ended.
 type End struct {
-	Seconds     float64  `json:"seconds"`               // from Run.Start to the last answer
-	Interrupted bool     `json:"interrupted,omitempty"` // by Ctrl-C or a dead agent: what follows is a part of the run
-	Problems    []string `json:"problems,omitempty"`    // sentences: what the harness could not do or had to give up
+	Seconds      float64  `json:"seconds"`                // from Run.Start to the last answer
+	Interrupted  bool     `json:"interrupted,omitempty"`  // by Ctrl-C or a dead agent: what follows is a part of the run
+	Problems     []string `json:"problems,omitempty"`     // sentences: what the harness could not do or had to give up
+	SampleStride int      `json:"sampleStride,omitempty"` // the samples hold one request in so many, chosen evenly; 0 or 1: all
 }
 
 // Facts are what the cluster said about itself at one instant.

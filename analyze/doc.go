@@ -1,0 +1,22 @@
+// Package analyze turns a record into a report: what the Service's settings predict, what
+// happened, whether the difference is chance, and what caused it. It is pure: no network, no
+// clock, no file system, and the same record gives the same bytes on every machine.
+//
+// [Analyze] goes through these steps, one file or two for each:
+//
+//   - collect.go sorts the record into strata, one agent dialling one address of a stream, and
+//     predict.go says from the facts alone what should become of each: which pods may answer and
+//     how likely, or a timeout, or a refusal, and which client address each pod should see.
+//   - units.go and pairs.go count what kube-proxy decided once for: connections, or client
+//     addresses at a node under session affinity; never requests. Their number per pod follows a
+//     law that analyze/skew knows how to test and to simulate.
+//   - family.go tests every stream, and streams of one target together, within one false-alarm
+//     budget for the whole report.
+//   - describe.go fills in the figures of each stream, with the range that chance gives them.
+//   - judge.go and the find_*.go files draw conclusions. A check looks at one thing and adds a
+//     [Finding] with its numbers and remedies. Only what a test rejects, or what the settings
+//     exclude, is called a fault; what follows from the settings says so.
+//   - check.go holds the report against the scenario's expectations.
+//
+// Records made up by internal/simulate, where the truth is known, show how often that is wrong.
+package analyze

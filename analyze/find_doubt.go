@@ -1,0 +1,167 @@
+package analyze
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/podskew/podskew/analyze/skew"
+	"github.com/podskew/podskew/record"
+)
+
+// artefacts are signs that something other than the Service was measured.
+func (j *judge) artefacts(s *subject) {
+	split := 0
+	for _, c := range s.rows {
+		if len(c.Others) > 0 {
+			split++
+		}
+	}
+	if split == 0 || (s.plan.Target != "clusterIP" && s.plan.Target != "nodePort") {
+		return
+	}
+	j.add(Finding{
+		Code: MeasurementArtefact, Severity: Warning, Stream: s.name,
+		Summary: fmt.Sprintf("%s answered by more than one pod: kube-proxy cannot do that, so something in between deals out single requests",
+			plural(split, "connection was", "connections were")),
+		Evidence: map[string]any{"connections": split},
+		Remedies: []Remedy{{What: "look for a mesh sidecar, an HTTP proxy in the environment or an ingress on the way; shares are then its choice, not the Service's"}},
+	})
+}
+
+// doubts notes what the stream cannot tell.
+func (j *judge) doubts(s *subject) {
+	if !s.modelled {
+		for _, x := range s.strata {
+			if x.at.Outcome == Unknown {
+				j.note("%s: no expected shares, so no test: %s.", s.name, x.at.Reason)
+				break
+			}
+		}
+		return
+	}
+	if s.changed {
+		j.note("%s: the pods it may reach changed during the run, so its shares were not tested.", s.name)
+	}
+	if s.unknown > 0 {
+		part := float64(s.unknown) / float64(s.unknown+len(s.list))
+		text := fmt.Sprintf("%s: %d of the connections that should have been answered were not (%s), and which pods they were meant for is not known", s.name, s.unknown, percent(part))
+		if part > unknownMost {
+			text += "; that is too many for a verdict above warning"
+		}
+		j.note("%s.", text)
+	}
+	j.doubtTest(s)
+}
+
+func (j *judge) doubtTest(s *subject) {
+	if !s.trial.tested {
+		return
+	}
+	row := s.report.Test
+	switch {
+	case row.SmallestFactor == 0:
+		j.note("%s: %d %s could not have shown one pod at any multiple of its share%s.", s.name, row.Units, unitWords(s.unit), j.settle(s))
+	case row.SmallestFactor > visibleSkew:
+		j.note("%s: %d %s would have shown one pod at %s times its share, not less%s.", s.name, row.Units, unitWords(s.unit), figure(row.SmallestFactor), j.settle(s))
+	}
+	if s.trial.p <= j.family.alpha && s.trial.result.Direction == skew.Under {
+		j.note("%s: the %s are spread more evenly than independent choices would be (%s), as by a rotation.", s.name, unitWords(s.unit), j.family.pText(s.trial))
+	}
+}
+
+// settle says what it would take to see a pod at twice its share.
+func (j *judge) settle(s *subject) string {
+	if needed := s.need(j.family).Units(visibleSkew); needed > 0 {
+		return fmt.Sprintf("; it takes %d for twice", needed)
+	}
+	return ""
+}
+
+// factsChanged compares what the cluster said before and after the load.
+func (j *judge) factsChanged() {
+	after := j.rec.FactsAfter
+	if after == nil {
+		return
+	}
+	changes := diffFacts(&j.rec.Facts, after)
+	if len(changes) == 0 {
+		return
+	}
+	reach := slices.ContainsFunc(j.subjects, func(s *subject) bool { return s.changed })
+	severity := Info
+	if reach && len(j.rec.Events) == 0 {
+		severity = Warning // nobody asked for it
+	}
+	const most = 20
+	j.add(Finding{
+		Code: FactsChanged, Severity: severity, ByDesign: len(j.rec.Events) > 0,
+		Summary:  fmt.Sprintf("the cluster was not the same after the run as before it: %s", listed(changes)),
+		Evidence: map[string]any{"changes": changes[:min(most, len(changes))], "count": len(changes), "eligibleBackendsChanged": reach},
+	})
+}
+
+// diffFacts lists what differs in a way that can matter to where traffic goes or what it meets.
+func diffFacts(before, after *record.Facts) []string {
+	var changes []string
+	if before.Cluster.ProxyMode != after.Cluster.ProxyMode {
+		changes = append(changes, fmt.Sprintf("kube-proxy mode %s is %s", before.Cluster.ProxyMode, after.Cluster.ProxyMode))
+	}
+	changes = append(changes, diff(before.Cluster.Nodes, after.Cluster.Nodes, "node",
+		func(n record.Node) string { return n.Name },
+		func(n record.Node) string { return fmt.Sprint(n.Ready, n.Zone, n.IPs, n.PodCIDRs, n.Proxy.Mode) })...)
+	changes = append(changes, diff(before.Services, after.Services, "Service",
+		func(s record.Service) string { return s.Name },
+		func(s record.Service) string { return fmt.Sprintf("%+v", s) })...)
+	changes = append(changes, diff(before.Endpoints, after.Endpoints, "endpoint",
+		func(e record.Endpoint) string { return e.Service + " " + e.Address },
+		func(e record.Endpoint) string { return fmt.Sprintf("%+v", e) })...)
+	return append(changes, diff(before.Pods, after.Pods, "pod",
+		func(p record.Pod) string { return p.Name },
+		func(p record.Pod) string { return fmt.Sprintf("%+v", p) })...)
+}
+
+// diff lists, by name, what was added, removed or changed.
+func diff[T any](before, after []T, kind string, name, state func(T) string) []string {
+	old, now := map[string]string{}, map[string]string{}
+	var names []string
+	for _, x := range before {
+		old[name(x)] = state(x)
+		names = append(names, name(x))
+	}
+	for _, x := range after {
+		now[name(x)] = state(x)
+		names = append(names, name(x))
+	}
+	slices.Sort(names)
+	var changes []string
+	for _, n := range slices.Compact(names) {
+		was, had := old[n]
+		is, has := now[n]
+		switch {
+		case !has:
+			changes = append(changes, fmt.Sprintf("%s %s is gone", kind, n))
+		case !had:
+			changes = append(changes, fmt.Sprintf("%s %s is new", kind, n))
+		case was != is:
+			changes = append(changes, fmt.Sprintf("%s %s changed", kind, n))
+		}
+	}
+	return changes
+}
+
+// runNotes notes what holds for the run as a whole.
+func (j *judge) runNotes() {
+	end := j.rec.End
+	switch {
+	case end == nil:
+		j.note("The record was cut before the run ended: what follows holds for the part that is there.")
+	case end.Interrupted:
+		j.note("The run was interrupted: what follows holds for its first %s s.", figure(end.Seconds))
+	}
+	if end != nil {
+		j.notes = append(j.notes, end.Problems...)
+	}
+	if end != nil && j.rec.FactsAfter == nil {
+		j.note("The facts after the load could not be read: whether anything changed during the run is not known.")
+	}
+}

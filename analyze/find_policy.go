@@ -1,0 +1,283 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/podskew/podskew/record"
+)
+
+// dead sums up the strata of one outcome other than an answer, by deciding node.
+type dead struct {
+	node                       string
+	connections                int
+	timeouts, refused, answers int
+}
+
+func (t *traffic) deadNodes(outcome Outcome) []*dead {
+	byNode := map[string]*dead{}
+	for _, s := range t.strata {
+		if s.at.Outcome != outcome {
+			continue
+		}
+		d := byNode[s.at.Decider]
+		if d == nil {
+			d = &dead{node: s.at.Decider}
+			byNode[s.at.Decider] = d
+		}
+		d.connections += s.opened
+		d.answers += s.known
+		errors := map[record.ErrorKind]int{}
+		s.addErrors(errors)
+		d.timeouts += errors[record.ErrTimeout]
+		d.refused += errors[record.ErrRefused]
+	}
+	var all []*dead
+	for _, d := range byNode {
+		if d.connections > 0 {
+			all = append(all, d)
+		}
+	}
+	slices.SortFunc(all, func(a, b *dead) int { return cmp.Compare(a.node, b.node) })
+	return all
+}
+
+func deadTable(all []*dead) []map[string]any {
+	rows := []map[string]any{}
+	for _, d := range all {
+		rows = append(rows, map[string]any{"node": d.node, "connections": d.connections, "timeouts": d.timeouts, "refused": d.refused, "answered": d.answers})
+	}
+	return rows
+}
+
+// totals adds up and names.
+func totals(all []*dead) (sum dead, nodes []string) {
+	for _, d := range all {
+		sum.connections += d.connections
+		sum.timeouts += d.timeouts
+		sum.refused += d.refused
+		sum.answers += d.answers
+		nodes = append(nodes, d.node)
+	}
+	return sum, nodes
+}
+
+// noEndpoints: there is nothing behind the Service, and kube-proxy says so at once.
+func (j *judge) noEndpoints(s *subject) {
+	all := s.deadNodes(Refused)
+	if len(all) == 0 {
+		return
+	}
+	sum, nodes := totals(all)
+	j.add(Finding{
+		Code: NoEndpoints, Severity: Error, Stream: s.name,
+		Summary:  fmt.Sprintf("%s: %d of %d connections were refused, %d timed out", s.reason(Refused), sum.refused, sum.connections, sum.timeouts),
+		Evidence: map[string]any{"nodes": nodes, "connections": sum.connections, "refused": sum.refused, "timeouts": sum.timeouts, "answered": sum.answers},
+		Remedies: []Remedy{{What: "get a pod ready that the Service's selector matches; what is not ready is not listed"}},
+	})
+}
+
+// reason returns why the strata of an outcome have it.
+func (t *traffic) reason(outcome Outcome) string {
+	for _, s := range t.strata {
+		if s.at.Outcome == outcome {
+			return s.at.Reason
+		}
+	}
+	return ""
+}
+
+// noLocalEndpoint: a node under a Local policy that has no pod of its own. Dropped, not refused: clients wait.
+func (j *judge) noLocalEndpoint(s *subject) {
+	all := s.deadNodes(Timeout)
+	if len(all) == 0 {
+		return
+	}
+	sum, nodes := totals(all)
+	severity := Warning
+	if sum.connections == len(s.rows) {
+		severity = Error // nothing of this stream gets through
+	}
+	setting, verb := s.localSetting(), "has"
+	if len(nodes) > 1 {
+		verb = "have"
+	}
+	asFacts := sum.answers == 0 && sum.refused == 0
+	remedies := []Remedy{
+		{What: setting + ": Cluster, at the price of the client's address", Predicted: map[string]any{"timeouts": 0, "sourceIP": "lost"}},
+		{What: "run a pod on every node that takes traffic in: a DaemonSet, or topologySpreadConstraints on kubernetes.io/hostname"},
+		{What: "let the load balancer leave such nodes out: it has to ask healthCheckNodePort, which answers 503 there"},
+	}
+	if setting == "internalTrafficPolicy" {
+		remedies = []Remedy{
+			{What: setting + ": Cluster", Predicted: map[string]any{"timeouts": 0}},
+			{What: "run a pod on every node that has clients: a DaemonSet"},
+		}
+	}
+	j.add(Finding{
+		Code: NoLocalEndpoint, Severity: severity, Stream: s.name, ByDesign: asFacts,
+		Summary: fmt.Sprintf("under %s Local, %s %s no pod of the Service: %d of %d connections there timed out, %d were refused, %d answered",
+			setting, listed(nodes), verb, sum.timeouts, sum.connections, sum.refused, sum.answers),
+		Evidence: map[string]any{"setting": setting, "nodes": deadTable(all), "connections": sum.connections, "timeouts": sum.timeouts,
+			"refused": sum.refused, "answered": sum.answers},
+		Remedies: remedies,
+	})
+}
+
+// localSetting names the field whose Local is in force for the stream.
+func (t *traffic) localSetting() string {
+	if t.plan.Target == "clusterIP" {
+		return "internalTrafficPolicy"
+	}
+	return "externalTrafficPolicy"
+}
+
+// localPolicy: nodes with few pods of their own give each of them more.
+func (j *judge) localPolicy(s *subject) {
+	uneven := s.designed()
+	if !slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.Policy == LocalPolicy }) || uneven < unevenFrom {
+		return
+	}
+	severity := Info
+	if uneven >= notably {
+		severity = Warning
+	}
+	expected, rows := s.expectedShares(), []map[string]any{}
+	var words []string
+	for i, b := range s.backends {
+		rows = append(rows, map[string]any{"pod": b.pod, "node": b.node, "expectedShare": expected[i], "share": s.shareOf(i)})
+		words = append(words, figure(100*expected[i]))
+	}
+	setting := s.localSetting()
+	j.add(Finding{
+		Code: LocalPolicyImbalance, Severity: severity, Stream: s.name, ByDesign: true,
+		Summary: fmt.Sprintf("under %s Local a node's connections go to its own pods only, so the %d pods should get %s %% (max/mean %s); they got a max/mean of %s",
+			setting, len(s.backends), joined(words), figure(uneven), figure(s.report.Skew.MaxOverMean)),
+		Evidence: map[string]any{"setting": setting, "byBackend": rows, "byNode": s.localNodes(), "expectedMaxOverMean": uneven,
+			"maxOverMean": s.report.Skew.MaxOverMean},
+		Remedies: s.localRemedies(setting),
+	})
+}
+
+func joined(words []string) string {
+	const most = 12
+	if len(words) > most {
+		words = append(slices.Clone(words[:most]), "…")
+	}
+	return strings.Join(words, "/")
+}
+
+func (s *subject) shareOf(i int) float64 {
+	return float64(s.backends[i].requests) / float64(max(s.answeredRequests(), 1))
+}
+
+// localNodes lists connections and pods of each deciding node.
+func (s *subject) localNodes() []map[string]any {
+	type row struct{ connections, pods int }
+	byNode := map[string]*row{}
+	var nodes []string
+	for _, x := range s.strata {
+		r := byNode[x.at.Decider]
+		if r == nil {
+			r = &row{}
+			byNode[x.at.Decider] = r
+			nodes = append(nodes, x.at.Decider)
+		}
+		r.connections += x.opened
+		r.pods = len(x.at.Backends)
+	}
+	slices.Sort(nodes)
+	rows := []map[string]any{}
+	for _, n := range nodes {
+		rows = append(rows, map[string]any{"node": n, "connections": byNode[n].connections, "pods": byNode[n].pods})
+	}
+	return rows
+}
+
+// localRemedies predicts shares with equal load on each node that takes connections in.
+func (s *subject) localRemedies(setting string) []Remedy {
+	pods := 0
+	for _, e := range s.facts.Endpoints {
+		if e.Service == s.plan.Service && e.Ready {
+			pods++
+		}
+	}
+	nodes := len(s.localNodes())
+	var remedies []Remedy
+	if pods >= nodes && nodes > 0 {
+		shares := spreadShares(pods, nodes)
+		remedies = append(remedies, Remedy{
+			What:      fmt.Sprintf("spread the pods evenly over the %d nodes that take connections in: topologySpreadConstraints on kubernetes.io/hostname with maxSkew 1 and matchLabelKeys [pod-template-hash]", nodes),
+			Predicted: map[string]any{"shares": shares, "maxOverMean": shares[0] * float64(pods)},
+		})
+	}
+	predicted := map[string]any{"shares": equalShares(pods), "maxOverMean": 1.0}
+	what := setting + ": Cluster"
+	if setting == "externalTrafficPolicy" {
+		predicted["sourceIP"] = "lost"
+		what += ", at the price of the client's address"
+	}
+	return append(remedies, Remedy{What: what, Predicted: predicted})
+}
+
+// spreadShares returns the shares, largest first, of pods spread as evenly as they can be over nodes with equal load.
+func spreadShares(pods, nodes int) []float64 {
+	var shares []float64
+	for node := range nodes {
+		own := (pods + node) / nodes // the first nodes have one pod less when it does not come out even
+		for range own {
+			shares = append(shares, 1/float64(nodes)/float64(own))
+		}
+	}
+	return shares
+}
+
+func equalShares(pods int) []float64 {
+	shares := make([]float64, pods)
+	for i := range shares {
+		shares[i] = 1 / float64(pods)
+	}
+	return shares
+}
+
+// foreign: an answer by a pod that the settings do not let this stream reach.
+func (j *judge) foreign(s *subject) {
+	if !s.modelled || s.stray == 0 {
+		return
+	}
+	rows := []map[string]any{}
+	var names []string
+	for _, x := range s.strata {
+		for _, pod := range x.strangers() {
+			rows = append(rows, map[string]any{"pod": pod, "node": s.nodeOf(pod), "through": x.at.Decider, "address": x.addr.HostPort,
+				"requests": x.answered[pod].requests})
+			if !slices.Contains(names, pod) {
+				names = append(names, pod)
+			}
+		}
+	}
+	j.add(Finding{
+		Code: ForeignBackend, Severity: Error, Stream: s.name,
+		Summary: fmt.Sprintf("%s answered by pods that the Service's settings do not let them reach: %s",
+			plural(s.stray, "connection was", "connections were"), listed(names)),
+		Evidence: map[string]any{"connections": s.stray, "answers": rows},
+		Remedies: []Remedy{
+			{What: "see whether kube-proxy on the deciding node is up to date with the EndpointSlices: its sync time is among the run's facts"},
+			{What: "see whether something else forwards: a proxy, a CNI that replaces kube-proxy, a second Service on the same address"},
+		},
+	})
+}
+
+// strangers are the pods that answered on a stratum without being eligible there.
+func (s *stratum) strangers() []string {
+	var pods []string
+	for pod := range s.answered {
+		if !s.eligible[pod] {
+			pods = append(pods, pod)
+		}
+	}
+	slices.Sort(pods)
+	return pods
+}

@@ -1,0 +1,349 @@
+package analyze
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/podskew/podskew/analyze/skew"
+)
+
+// Thresholds of the findings about shares.
+const (
+	reuseFrom   = 5    // requests per connection from which connections count as reused
+	notably     = 1.25 // times the expected share from which a busiest pod is worth a warning
+	unevenFrom  = 1.1  // times the mean from which expected shares are called uneven
+	fewPerPod   = 5    // expected units per pod below which they cannot spread, and counts say little
+	visibleSkew = 2.0  // what a run must have been able to see to call a stream balanced
+	unknownMost = 0.01 // part of the connections that may go unanswered before verdicts are held back
+	freshLevel  = 0.975
+	looseFactor = 1.5 // max/mean that remedies aim for with more connections
+	tightFactor = 1.2 // and with shorter ones
+	sureLevel   = 0.95
+)
+
+// answeredRequests sums over the reference set.
+func (s *subject) answeredRequests() int {
+	n := 0
+	for _, b := range s.backends {
+		n += b.requests
+	}
+	return n
+}
+
+// perUnit is the mean number of answered requests on a unit.
+func (s *subject) perUnit() float64 {
+	return float64(s.answeredRequests()) / float64(max(s.law.Units(), 1))
+}
+
+// reused reports whether connections carry several requests each, so that requests are no independent choices.
+func (s *subject) reused() bool { return s.unit == unitConnection && s.perUnit() >= reuseFrom }
+
+// hottest returns the largest ratio of a request share to its expected share, and the pod's index.
+func (s *subject) hottest() (ratio float64, at int) {
+	total := float64(max(s.answeredRequests(), 1))
+	at = -1
+	for i, expected := range s.expectedShares() {
+		if expected == 0 {
+			continue
+		}
+		if r := float64(s.backends[i].requests) / total / expected; r > ratio {
+			ratio, at = r, i
+		}
+	}
+	return ratio, at
+}
+
+// pinning says that requests come in whole connections: their spread over the pods is further from the expected shares
+// than that of as many requests on connections of their own would be. It is how kube-proxy works and no fault, so there
+// is no test in it; a warning where some pod carries notably more than its share.
+func (j *judge) pinning(s *subject) {
+	requests := s.answeredRequests()
+	if !s.reused() || len(s.backends) < 2 || !s.law.Free() {
+		return
+	}
+	loads := make([]float64, len(s.backends))
+	for i, b := range s.backends {
+		loads[i] = float64(b.requests)
+	}
+	fresh := s.law.Resized(requests)
+	if fresh.Distance(loads) <= fresh.DistanceLimit(freshLevel) {
+		return
+	}
+	singly := fresh.Chance(j.seed(s, "fresh"), 1_000)
+	ratio, at := s.hottest()
+	severity := Info
+	if ratio >= notably {
+		severity = Warning
+	}
+	units, now := s.law.Units(), s.report.Skew.MaxOverMean
+	j.add(Finding{
+		Code: ConnectionPinning, Severity: severity, Stream: s.name, ByDesign: true,
+		Summary: fmt.Sprintf("%s carried %d requests, %s on average, and each stays with the pod it was opened to: "+
+			"of %d pods %s got %s times its share%s; as many requests on fresh connections would have a max/mean of %s%s",
+			plural(units, "connection", "connections"), requests, figure(s.perUnit()), len(s.backends), s.backends[at].pod, figure(ratio),
+			idleClause(s.report.Skew.IdleBackends), span2(singly.MaxOverMean), j.chanceClause(s)),
+		Evidence: map[string]any{
+			"connections": units, "requests": requests, "requestsPerConnection": s.perUnit(),
+			"backends": len(s.backends), "backendsReached": len(s.backends) - s.report.Skew.IdleBackends,
+			"byBackend": s.loadTable(), "maxOverMean": now, "timesExpectedShare": ratio,
+			"freshMaxOverMean": singly.MaxOverMean, "chanceMaxOverMean": s.chance.MaxOverMean,
+		},
+		Remedies: j.pinningRemedies(s, requests, singly),
+	})
+}
+
+func idleClause(idle int) string {
+	if idle == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d nothing", idle)
+}
+
+// chanceClause adds what the test says about where the connections fell, if there was one.
+func (j *judge) chanceClause(s *subject) string {
+	switch {
+	case !s.trial.tested:
+		return ""
+	case j.family.rejects(s.trial):
+		return fmt.Sprintf("; where the connections fell is more than chance (%s)", j.family.pText(s.trial))
+	}
+	return fmt.Sprintf("; where the connections fell is chance (%s)", j.family.pText(s.trial))
+}
+
+// loadTable lists connections and requests per connection of each pod.
+func (s *subject) loadTable() []map[string]any {
+	rows := []map[string]any{}
+	for _, b := range s.report.Backends {
+		row := map[string]any{"pod": b.Pod, "connections": b.Connections, "requests": b.Requests}
+		if b.Connections > 0 {
+			row["requestsPerConnection"] = float64(b.Requests) / float64(b.Connections)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (j *judge) pinningRemedies(s *subject, requests int, singly *skew.Chance) []Remedy {
+	n, units, now := len(s.backends), s.law.Units(), s.report.Skew.MaxOverMean
+	more := skew.UnitsForMax(n, looseFactor, sureLevel)
+	if more <= units {
+		more = 4 * units
+	}
+	spread := s.law.Resized(more).Chance(j.seed(s, "more connections"), 2_000)
+	remedies := []Remedy{{
+		What:      fmt.Sprintf("%d connections instead of %d: max/mean %s → %s", more, units, figure(now), span2(spread.MaxOverMean)),
+		Predicted: map[string]any{"connections": more, "maxOverMeanNow": now, "maxOverMean": spread.MaxOverMean},
+	}}
+	after := max(1, requests/max(1, skew.UnitsForMax(n, tightFactor, sureLevel)))
+	if float64(2*after) <= s.perUnit() {
+		shorter := s.law.Resized(requests/after).Chance(j.seed(s, "shorter connections"), 2_000)
+		remedies = append(remedies, Remedy{
+			What: fmt.Sprintf("close a connection after %s: max/mean %s → %s over as many requests",
+				plural(after, "request", "requests"), figure(now), span2(shorter.MaxOverMean)),
+			Predicted: map[string]any{"requestsPerConnection": after, "maxOverMeanNow": now, "maxOverMean": shorter.MaxOverMean},
+		})
+	}
+	return append(remedies, Remedy{
+		What: fmt.Sprintf("choose a pod for each request: a headless Service with client-side round robin, or an L7 proxy: max/mean %s → at most %s",
+			figure(now), figure(singly.MaxOverMean[1])),
+		Predicted: map[string]any{"maxOverMeanNow": now, "maxOverMean": skew.Range{1, singly.MaxOverMean[1]}},
+	})
+}
+
+// tooFewConnections says that reused connections are too few to spread over the pods, whatever luck they have.
+func (j *judge) tooFewConnections(s *subject) {
+	n, units := len(s.backends), s.law.Units()
+	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod {
+		return
+	}
+	severity, what := Info, fmt.Sprintf("%s to %d pods are %s per pod, too few to spread evenly", plural(units, "connection", "connections"),
+		n, figure(float64(units)/float64(n)))
+	if units < n {
+		severity, what = Warning, fmt.Sprintf("%s cannot reach %d pods: at least %d stay idle", plural(units, "connection", "connections"), n, n-units)
+	}
+	needed := skew.UnitsForMax(n, looseFactor, sureLevel)
+	chance := s.chance.MaxOverMean
+	j.add(Finding{
+		Code: TooFewConnections, Severity: severity, Stream: s.name, ByDesign: true,
+		Summary: fmt.Sprintf("%s: chance alone makes a max/mean of %s%s; it takes %d for at most %s",
+			what, span2(chance), j.chanceClause(s), needed, figure(looseFactor)),
+		Evidence: map[string]any{"connections": units, "backends": n, "chanceMaxOverMean": chance, "connectionsNeeded": needed,
+			"forMaxOverMean": looseFactor, "p": s.trial.result.P},
+		Remedies: []Remedy{{
+			What:      fmt.Sprintf("at least %d connections", needed),
+			Predicted: map[string]any{"connections": needed, "maxOverMean": s.law.Resized(needed).Chance(j.seed(s, "enough connections"), 2_000).MaxOverMean},
+		}},
+	})
+}
+
+// idle names the pods that got no unit at all, and how often chance does that.
+func (j *judge) idle(s *subject) {
+	var pods []string
+	for i, b := range s.backends {
+		if s.counts[i] == 0 && b.requests == 0 && s.expectedShares()[i] > 0 {
+			pods = append(pods, b.pod)
+		}
+	}
+	units := s.law.Units()
+	if len(pods) == 0 || units == 0 || s.changed {
+		return
+	}
+	probability := s.chance.IdleAtLeast(len(pods))
+	severity := Info
+	if j.family.rejects(s.trial) {
+		severity = Warning
+	}
+	j.add(Finding{
+		Code: IdleBackends, Severity: severity, Stream: s.name,
+		Summary: fmt.Sprintf("%d of %d pods got nothing from %d %s (%s); chance leaves as many idle in %s of such runs",
+			len(pods), len(s.backends), units, unitWords(s.unit), listed(pods), percent(probability)),
+		Evidence: map[string]any{"pods": pods, "idle": len(pods), "backends": len(s.backends), "units": units, "unit": s.unit, "probabilityByChance": probability},
+	})
+}
+
+// unexplained is what is neither by design nor chance.
+func (j *judge) unexplained(s *subject) {
+	j.skewOf(s.trial, s.name, s.unit, s.reused())
+}
+
+// pooledSkew looks at streams of one target together, where none of them alone was out of line.
+func (j *judge) pooledSkew() {
+	for _, t := range j.family.trials {
+		if len(t.streams) > 1 && !j.anyUnexplained(t.streams) {
+			j.skewOf(t, "", t.streams[0].unit, true)
+		}
+	}
+}
+
+func (j *judge) anyUnexplained(streams []*traffic) bool {
+	for _, t := range streams {
+		if j.worse(t.name, UnexplainedSkew) {
+			return true
+		}
+	}
+	return false
+}
+
+// skewOf reports a trial whose law is rejected. A handful of reused connections is never called a fault by a test: their finding is
+// ConnectionPinning. Few fresh ones may be, at the stricter level.
+func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
+	level := j.family.alpha
+	few := t.result.MinExpected < fewPerPod
+	if few {
+		level *= errorShare
+	}
+	if !j.family.rejects(t) || t.p > level || (few && reused) {
+		return
+	}
+	severity := Warning
+	if t.p <= j.family.alpha*errorShare && !few && t.unknown <= unknownMost {
+		severity = Error
+	}
+	summary := fmt.Sprintf("%d %s do not follow the shares the settings foresee: %s (%s)", t.law.Units(), unitWords(unit), t.deviation(), j.family.pText(t))
+	if t.unknown > unknownMost {
+		summary += fmt.Sprintf("; %s of the connections were never answered, so the pods they were meant for are not known", percent(t.unknown))
+	}
+	j.add(Finding{
+		Code: UnexplainedSkew, Severity: severity, Stream: stream, Summary: summary,
+		Evidence: t.evidence(),
+		Remedies: []Remedy{
+			{What: "compare the rules of kube-proxy on the client's node with the EndpointSlices: an endpoint listed twice or missing shows as a share of 2/n or 0"},
+			{What: "look for what else chooses: a proxy or mesh, a CNI that replaces kube-proxy, consistent hashing, a client-side pool"},
+		},
+	})
+}
+
+func unitWords(unit string) string {
+	if unit == unitClientIP {
+		return "client addresses"
+	}
+	return "connections"
+}
+
+// deviation says in which way the counts are off.
+func (t *trial) deviation() string {
+	r := t.result
+	expected := t.law.Expected()
+	of := func(b int) string {
+		return fmt.Sprintf("%s got %d instead of %s", t.pods[b], t.counts[b], figure(expected[b]))
+	}
+	switch {
+	case r.Direction == skew.Hot && r.Hot >= 0:
+		return of(r.Hot)
+	case r.Direction == skew.Cold && r.Cold >= 0:
+		return of(r.Cold)
+	case r.Hot >= 0 && r.Cold >= 0:
+		return of(r.Hot) + ", " + of(r.Cold)
+	}
+	return fmt.Sprintf("X² is %s instead of %s", figure(r.X2), figure(r.MeanX2))
+}
+
+func (t *trial) evidence() map[string]any {
+	rows := []map[string]any{}
+	for b, pod := range t.pods {
+		rows = append(rows, map[string]any{"pod": pod, "units": t.counts[b], "expected": t.law.Expected()[b]})
+	}
+	e := map[string]any{
+		"p": t.result.P, "adjustedP": t.p, "method": string(t.result.Method), "direction": string(t.result.Direction), "x2": t.result.X2,
+		"df": int(math.Round(t.result.MeanX2)), "effectSize": t.result.EffectSize, "units": t.law.Units(), "byBackend": rows, "unanswered": t.unknown,
+	}
+	for name, b := range map[string]int{"hot": t.result.Hot, "cold": t.result.Cold} {
+		if b >= 0 {
+			e[name+"Backend"] = t.pods[b]
+			e[name+"TimesExpected"] = float64(t.counts[b]) / t.law.Expected()[b]
+		}
+	}
+	return e
+}
+
+// tooFewUnits says that no outcome of this run could have been significant.
+func (j *judge) tooFewUnits(s *subject) {
+	n, units := len(s.backends), s.law.Units()
+	if !s.modelled || s.changed || !s.law.Free() || s.trial.tested {
+		return
+	}
+	needed := skew.Need{Backends: n, Alpha: j.family.alpha}.Units(visibleSkew)
+	evidence := map[string]any{"units": units, "unit": s.unit, "backends": n}
+	tail := ""
+	if needed > 0 {
+		evidence["unitsNeeded"] = needed
+		tail = fmt.Sprintf("; it takes %d to see a pod at twice its share", needed)
+	}
+	j.add(Finding{
+		Code: TooFewUnits, Severity: Info, Stream: s.name,
+		Summary:  fmt.Sprintf("%d %s cannot show any skew on %d pods%s", units, unitWords(s.unit), n, tail),
+		Evidence: evidence,
+	})
+}
+
+// balanced is the all-clear: tested, with enough units to have seen a skew worth mentioning, and nothing found.
+func (j *judge) balanced(s *subject) {
+	factor := s.report.Test.SmallestFactor
+	if !s.trial.tested || j.family.rejects(s.trial) || factor == 0 || factor > visibleSkew || s.trial.unknown > unknownMost || len(s.foreign) > 0 {
+		return
+	}
+	if s.designed() >= unevenFrom || j.worse(s.name, UnexplainedSkew, ConnectionPinning, TooFewConnections, IdleBackends, ForeignBackend) {
+		return
+	}
+	how := "as chance would have it"
+	if s.trial.p <= j.family.alpha {
+		how = "more evenly than independent choices would"
+	}
+	j.add(Finding{
+		Code: Balanced, Severity: Info, Stream: s.name,
+		Summary: fmt.Sprintf("%d %s spread over %d pods %s (%s); a pod at %s times its share would have been seen",
+			s.law.Units(), unitWords(s.unit), len(s.backends), how, j.family.pText(s.trial), figure(factor)),
+		Evidence: map[string]any{"units": s.law.Units(), "unit": s.unit, "backends": len(s.backends), "p": s.trial.result.P, "adjustedP": s.trial.p,
+			"smallestFactor": factor, "maxOverMean": s.report.Skew.MaxOverMean, "chanceMaxOverMean": s.chance.MaxOverMean},
+	})
+}
+
+// designed is the max/mean of the expected shares.
+func (s *subject) designed() float64 {
+	largest := 0.0
+	shares := s.expectedShares()
+	for _, share := range shares {
+		largest = max(largest, share)
+	}
+	return largest * float64(len(shares))
+}

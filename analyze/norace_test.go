@@ -1,0 +1,5 @@
+//go:build !race
+
+package analyze_test
+
+const slowdown = 1

@@ -1,0 +1,136 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podskew/podskew/analyze"
+	"github.com/podskew/podskew/record"
+)
+
+// JSON writes the report as the JSON document other programs rely on: indented, with a line end, and the same bytes for
+// the same report. Lists that the contract names are there even when empty. A number that is not finite, which JSON does
+// not have, becomes 0 (not a number) or the largest number (infinity), and a note says where.
+func JSON(w io.Writer, r *analyze.Report) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(finite(r)); err != nil {
+		return fmt.Errorf("writing the report as JSON: %w", err)
+	}
+	return nil
+}
+
+// finite returns a copy of a report that JSON can hold.
+func finite(r *analyze.Report) *analyze.Report {
+	var c copier
+	out, ok := reflect.TypeAssert[analyze.Report](c.value(reflect.ValueOf(*r), ""))
+	if !ok {
+		return r // cannot be: a copy has the type of what it copies
+	}
+	for i := range out.Streams {
+		s := &out.Streams[i]
+		if s.Errors == nil {
+			s.Errors = map[record.ErrorKind]int{}
+		}
+		for _, kind := range []record.ErrorKind{record.ErrRefused, record.ErrTimeout} {
+			if _, there := s.Errors[kind]; !there {
+				s.Errors[kind] = 0
+			}
+		}
+	}
+	if len(c.notFinite) > 0 {
+		out.Notes = append(out.Notes, "Numbers that are not finite were replaced: "+strings.Join(c.notFinite, ", ")+".")
+	}
+	return &out
+}
+
+// copier copies what a report is made of and remembers the numbers it had to replace.
+type copier struct{ notFinite []string }
+
+func (c *copier) value(v reflect.Value, path string) reflect.Value {
+	switch v.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return reflect.ValueOf(c.float(v.Float(), path)).Convert(v.Type())
+	case reflect.Struct:
+		return c.fields(v, path)
+	case reflect.Slice:
+		return c.list(v, path)
+	case reflect.Array:
+		out := reflect.New(v.Type()).Elem()
+		for i := range v.Len() {
+			out.Index(i).Set(c.value(v.Index(i), fmt.Sprintf("%s[%d]", path, i)))
+		}
+		return out
+	case reflect.Map:
+		return c.mapping(v, path)
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v
+		}
+		out := reflect.New(v.Type().Elem())
+		out.Elem().Set(c.value(v.Elem(), path))
+		return out
+	case reflect.Interface:
+		if v.IsNil() {
+			return v
+		}
+		return c.value(v.Elem(), path)
+	default:
+		return v
+	}
+}
+
+func (c *copier) float(f float64, path string) float64 {
+	switch {
+	case math.IsNaN(f):
+		c.notFinite = append(c.notFinite, path)
+		return 0
+	case math.IsInf(f, 0):
+		c.notFinite = append(c.notFinite, path)
+		return math.Copysign(math.MaxFloat64, f)
+	default:
+		return f
+	}
+}
+
+func (c *copier) fields(v reflect.Value, path string) reflect.Value {
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		return v
+	}
+	out := reflect.New(v.Type()).Elem()
+	for field, value := range v.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "" {
+			name = field.Name
+		}
+		out.FieldByIndex(field.Index).Set(c.value(value, strings.TrimPrefix(path+"."+name, ".")))
+	}
+	return out
+}
+
+// list copies a list; one that is not there becomes an empty one, so that readers may iterate without asking.
+func (c *copier) list(v reflect.Value, path string) reflect.Value {
+	out := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+	for i := range v.Len() {
+		out.Index(i).Set(c.value(v.Index(i), fmt.Sprintf("%s[%d]", path, i)))
+	}
+	return out
+}
+
+// mapping copies a map in the order of its keys, so that the notes are the same each time.
+func (c *copier) mapping(v reflect.Value, path string) reflect.Value {
+	out := reflect.MakeMapWithSize(v.Type(), v.Len())
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	for _, key := range keys {
+		out.SetMapIndex(key, c.value(v.MapIndex(key), fmt.Sprintf("%s.%v", path, key)))
+	}
+	return out
+}

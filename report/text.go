@@ -1,0 +1,171 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podskew/podskew/analyze"
+)
+
+// TextOptions tune the text report. The zero value suits a pipe.
+type TextOptions struct {
+	Width int  // columns no line exceeds; 0: 80; at least 40
+	Color bool // mark severity, headings and results with terminal colours
+	Wide  bool // show every row of long tables and the evidence of findings
+}
+
+// Limits of the page.
+const (
+	defaultWidth = 80
+	minWidth     = 40
+)
+
+// Text writes a report for people: the verdict, the findings with what to do about them, the numbers of each stream,
+// the expectations, and what the run cannot tell.
+func Text(w io.Writer, r *analyze.Report, opts TextOptions) error {
+	p := &page{width: opts.Width, color: opts.Color}
+	if p.width == 0 {
+		p.width = defaultWidth
+	}
+	p.width = max(p.width, minWidth)
+	writeHead(p, r)
+	writeFindings(p, r.Findings, opts.Wide)
+	for i := range r.Streams {
+		if err := writeStream(p, r, &r.Streams[i], opts.Wide); err != nil {
+			return fmt.Errorf("writing stream %q: %w", r.Streams[i].Client, err)
+		}
+	}
+	writeExpectations(p, r)
+	writeNotes(p, r.Notes)
+	if _, err := io.WriteString(w, p.out.String()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// writeHead writes what was run and the verdict on it.
+func writeHead(p *page, r *analyze.Report) {
+	p.text(bold, "", title(r))
+	p.text(faint, "", circumstances(r))
+	p.blank()
+	p.text(verdictStyle(r), "", verdict(r))
+}
+
+func title(r *analyze.Report) string {
+	if r.Run.Scenario == "" {
+		return "podskew report"
+	}
+	return "podskew: " + r.Run.Scenario
+}
+
+// circumstances says where and when a run took place.
+func circumstances(r *analyze.Report) string {
+	var parts []string
+	if c := r.Cluster; c.Provider != "" || c.Version != "" {
+		parts = append(parts, strings.TrimSpace(c.Provider+" "+c.Version))
+	}
+	if mode := r.Cluster.ProxyMode; mode != "" {
+		parts = append(parts, "kube-proxy "+mode)
+	}
+	if n := len(r.Cluster.Nodes); n > 0 {
+		parts = append(parts, count(n, "node"))
+	}
+	if r.Run.Seconds > 0 {
+		parts = append(parts, seconds(r.Run.Seconds))
+	}
+	if !r.Run.Start.IsZero() {
+		parts = append(parts, r.Run.Start.UTC().Format(time.RFC3339))
+	}
+	if r.Run.ID != "" {
+		parts = append(parts, "run "+r.Run.ID)
+	}
+	for i, part := range parts {
+		parts[i] = strings.ReplaceAll(clean(part), " ", nbsp)
+	}
+	return strings.Join(parts, " · ")
+}
+
+func writeFindings(p *page, findings []analyze.Finding, wide bool) {
+	if len(findings) == 0 {
+		return
+	}
+	p.heading("Findings")
+	for _, f := range bySeverity(findings) {
+		p.text(severityStyle(f.Severity), "  ", findingTitle(f))
+		p.text(plain, "    ", f.Summary)
+		if wide && len(f.Evidence) > 0 {
+			p.text(faint, "    ", "Evidence: "+facts(f.Evidence)+".")
+		}
+		for _, remedy := range f.Remedies {
+			p.text(plain, "    → ", remedyWords(remedy, wide))
+		}
+	}
+}
+
+// findingTitle is the line a finding begins with: warning: ConnectionPinning (web), by design.
+func findingTitle(f analyze.Finding) string {
+	text := fmt.Sprintf("%s: %s", f.Severity, f.Code)
+	if f.Stream != "" {
+		text += " (" + f.Stream + ")"
+	}
+	if f.ByDesign {
+		text += ", by design"
+	}
+	return text
+}
+
+// remedyWords is what to do. The analysis says there what it would bring; the numbers behind that are for wide pages.
+func remedyWords(r analyze.Remedy, wide bool) string {
+	if !wide || len(r.Predicted) == 0 {
+		return r.What
+	}
+	return r.What + " (predicted: " + facts(r.Predicted) + ")"
+}
+
+func severityStyle(s analyze.Severity) style {
+	switch s {
+	case analyze.Error:
+		return red
+	case analyze.Warning:
+		return yellow
+	default:
+		return plain
+	}
+}
+
+func writeExpectations(p *page, r *analyze.Report) {
+	expectations := r.Expectations
+	if len(expectations) == 0 {
+		return
+	}
+	bad := failed(expectations)
+	p.heading(fmt.Sprintf("Expectations: %d of %d hold", len(expectations)-bad, len(expectations)))
+	for _, e := range expectations {
+		mark, s := "  ok    ", green
+		if !e.Passed {
+			mark, s = "  FAIL  ", red
+		}
+		p.text(s, mark, e.Name)
+		if e.Detail != "" && (!e.Passed || !isSummary(r.Findings, e.Detail)) {
+			p.text(plain, "        ", e.Detail)
+		}
+	}
+}
+
+// isSummary tells whether text is the summary of a finding, which the page shows already.
+func isSummary(findings []analyze.Finding, text string) bool {
+	return slices.ContainsFunc(findings, func(f analyze.Finding) bool { return f.Summary == text })
+}
+
+func writeNotes(p *page, notes []string) {
+	if len(notes) == 0 {
+		return
+	}
+	p.heading("What this run cannot tell")
+	for _, note := range notes {
+		p.text(plain, "  - ", note)
+	}
+}
