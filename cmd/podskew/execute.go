@@ -1,0 +1,333 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/xid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/podskew/podskew/analyze"
+	"github.com/podskew/podskew/cluster"
+	"github.com/podskew/podskew/loadgen"
+	"github.com/podskew/podskew/record"
+	"github.com/podskew/podskew/scenarios"
+)
+
+const (
+	programmedWithin = 60 * time.Second // kube-proxy syncs within seconds; its longest retry is 30 s
+	removeWithin     = 60 * time.Second
+	factsWithin      = 10 * time.Second
+	// startIn is how long after the decision the load starts: time for every agent to get its plan.
+	startIn = time.Second
+)
+
+// session is one scenario being run.
+type session struct {
+	e        *env
+	st       *status
+	scenario *scenarios.Scenario
+	given    *provided
+	o        *runOptions
+
+	id       string
+	cluster  *cluster.Cluster
+	deployed *cluster.Run
+	streams  []record.Stream
+	start    time.Time
+	dir      *runDir
+	end      record.End // what is known of it so far
+}
+
+// runOne runs one scenario and prints its report. passed is whether every expectation holds; an
+// error means that the run could not be completed, though what was measured is kept and reported.
+func (e *env) runOne(ctx context.Context, st *status, s *scenarios.Scenario, given *provided, o *runOptions) (passed bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer watchCluster(ctx, given, cancel)()
+
+	run := &session{e: e, st: st, scenario: s, given: given, o: o, id: xid.New().String()}
+	if err := run.deploy(ctx); err != nil {
+		return false, errors.Join(causeOr(ctx, err), run.remove(ctx))
+	}
+	loadErr := run.measure(ctx)
+	var rep *analyze.Report
+	if run.dir != nil {
+		rep, err = run.report()
+	}
+	err = errors.Join(causeOr(ctx, loadErr), err, run.remove(ctx))
+	if rep == nil {
+		return false, err
+	}
+	return rep.Passed, err
+}
+
+// watchCluster ends the run with the cluster's own words if the cluster ends before it.
+func watchCluster(ctx context.Context, given *provided, cancel context.CancelCauseFunc) func() {
+	if given.died == nil {
+		return func() {}
+	}
+	var watcher sync.WaitGroup
+	done := make(chan struct{})
+	watcher.Go(func() {
+		select {
+		case <-given.died:
+			cancel(given.reason())
+		case <-done:
+		case <-ctx.Done():
+		}
+	})
+	return func() {
+		close(done)
+		watcher.Wait()
+	}
+}
+
+// causeOr prefers the reason a context ended for to the error that came of it.
+func causeOr(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// deploy puts the scenario into the cluster and waits until the proxies know it.
+func (r *session) deploy(ctx context.Context) error {
+	cl, err := cluster.Connect(ctx, cluster.Config{
+		Kubeconfig: r.given.kubeconfig, Context: r.o.context, Provider: r.given.provider, UserAgent: "podskew/" + toolVersion(),
+	})
+	if err != nil {
+		return environmentError(err, "")
+	}
+	r.cluster = cl
+	err = r.st.do(r.deployTitle(), func(p *step) error {
+		r.deployed, err = cl.Deploy(ctx, cluster.Deployment{
+			RunID: r.id, Scenario: r.scenario, Image: r.o.image, Holder: holder(), Keep: r.given.disposable,
+		},
+			func(step string) { p.update("%s", step) })
+		return err
+	})
+	if err != nil {
+		return environmentError(err, "")
+	}
+	r.streams = r.deployed.Streams()
+	err = r.st.do("Waiting until kube-proxy has programmed the endpoints", func(*step) error {
+		ctx, cancel := context.WithTimeout(ctx, programmedWithin)
+		defer cancel()
+		return r.deployed.WaitProgrammed(ctx, r.probe)
+	})
+	if err != nil {
+		return environmentError(err, "")
+	}
+	return nil
+}
+
+func (r *session) deployTitle() string {
+	pods := r.scenario.Spec.Echo.Replicas
+	for _, n := range r.scenario.Spec.Echo.Placement {
+		pods += n
+	}
+	clients := 0
+	for _, c := range r.scenario.Spec.Clients {
+		clients += c.Count
+	}
+	return fmt.Sprintf("Deploying %s, %s and %s", count(pods, "echo pod"), "the Service", count(clients, "client"))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// holder tells people whose run it is.
+func holder() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("podskew on %s, pid %d", host, os.Getpid())
+}
+
+func (r *session) post(agent string) loadgen.Post {
+	return func(ctx context.Context, path string, body io.Reader) (io.ReadCloser, error) {
+		return r.deployed.Post(ctx, agent, path, body)
+	}
+}
+
+func (r *session) probe(ctx context.Context, agent, address string) error {
+	return loadgen.Probe(ctx, r.post(agent), address)
+}
+
+// measure sends the load and writes the record. Whatever goes wrong from here on, the record is
+// closed and holds what was measured.
+func (r *session) measure(ctx context.Context) (err error) {
+	r.start = time.Now().Add(startIn)
+	run := record.Run{ID: r.id, Scenario: r.scenario.Metadata.Name, Start: r.start, Seed: r.o.seed, Tool: toolVersion()}
+	if r.dir, err = createRunDir(r.o.runsDir, r.scenario, run); err != nil {
+		return err
+	}
+	facts, err := r.deployed.Facts(ctx, r.start)
+	if err != nil {
+		err = environmentError(fmt.Errorf("reading the cluster's facts: %w", err), "")
+		return errors.Join(err, r.finish(ctx, err))
+	}
+	lines := []record.Line{{Facts: &facts}}
+	for i := range r.streams {
+		lines = append(lines, record.Line{Stream: &r.streams[i]})
+	}
+	for _, l := range lines {
+		if err := r.dir.record.Write(l); err != nil {
+			return errors.Join(err, r.finish(ctx, err))
+		}
+	}
+	err = r.st.do("Sending load", func(p *step) error { return r.load(ctx, newLive(p, r.dir.record)) })
+	return errors.Join(err, r.finish(ctx, err))
+}
+
+// load runs every stream on every agent at once. The first agent that fails ends the others: a run
+// with a part of its load missing is not the run that was asked for.
+func (r *session) load(ctx context.Context, live *live) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range r.streams {
+		for i, agent := range s.Agents {
+			plan := r.plan(s, i)
+			sink := live.sink(s.ID, agent.Name)
+			g.Go(func() error { return r.drive(ctx, agent.Name, plan, sink) })
+		}
+	}
+	for _, event := range r.scenario.Spec.Events {
+		g.Go(func() error { return r.event(ctx, event) })
+	}
+	err := g.Wait()
+	r.end.Problems = append(r.end.Problems, live.problems()...)
+	r.end.Seconds, r.end.SampleStride = live.ended()
+	return err
+}
+
+func (r *session) drive(ctx context.Context, agent string, plan loadgen.Plan, sink loadgen.Sink) error {
+	err := loadgen.Drive(ctx, r.post(agent), plan, sink)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	stateCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factsWithin)
+	defer cancel()
+	hint := ""
+	if state, stateErr := r.deployed.AgentState(stateCtx, agent); stateErr == nil && !state.Running {
+		hint = agent + ": " + state.Detail
+	}
+	return environmentError(err, hint)
+}
+
+// plan is one agent's part of a stream: an equal part, since every client is alike.
+func (r *session) plan(s record.Stream, i int) loadgen.Plan {
+	client := r.client(s.Client)
+	return loadgen.Plan{
+		Run: r.id, Stream: s.ID, Agent: s.Agents[i].Name, Start: r.start,
+		Addresses: s.Addresses, AddressOffset: i * client.Connections, Path: "/", Protocol: s.Protocol,
+		Connections: client.Connections, RequestsPerConnection: client.RequestsPerConnection,
+		Requests: client.Requests, Duration: client.Duration,
+		ConnectTimeout: client.ConnectTimeout, Timeout: client.Timeout,
+	}
+}
+
+func (r *session) client(name string) scenarios.Client {
+	for _, c := range r.scenario.Spec.Clients {
+		if c.Name == name {
+			return c
+		}
+	}
+	return scenarios.Client{}
+}
+
+// event does one thing to the cluster at its time and records when it really happened.
+func (r *session) event(ctx context.Context, event scenarios.Event) error {
+	timer := time.NewTimer(time.Until(r.start.Add(event.At)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	at := time.Since(r.start).Seconds()
+	if err := r.deployed.Scale(ctx, event.Scale); err != nil {
+		return environmentError(fmt.Errorf("scaling to %d: %w", event.Scale, err), "")
+	}
+	return r.dir.record.Write(record.Line{Event: &record.Event{At: at, What: fmt.Sprintf("scaled echo to %d", event.Scale)}})
+}
+
+// finish reads the facts once more and ends the record, after an interrupt too.
+func (r *session) finish(ctx context.Context, loadErr error) error {
+	end := r.end
+	end.Problems = append(end.Problems, r.cluster.Notes()...)
+	if end.Seconds == 0 {
+		end.Seconds = max(0, time.Since(r.start).Seconds())
+	}
+	if why := errors.Join(loadErr, context.Cause(ctx)); why != nil {
+		// Agents that were told to stop end without an error: the context knows better.
+		end.Interrupted = true
+		end.Problems = append(end.Problems, "the run did not complete: "+causeOr(ctx, why).Error())
+	}
+	if !r.gone() {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), factsWithin)
+		defer cancel()
+		if facts, err := r.deployed.Facts(after, r.start); err == nil {
+			_ = r.dir.record.Write(record.Line{FactsAfter: &facts})
+		} else {
+			end.Problems = append(end.Problems, "the facts after the run could not be read: "+err.Error())
+		}
+	}
+	return errors.Join(r.dir.record.Write(record.Line{End: &end}), r.dir.close())
+}
+
+// report analyzes the record as it lies in the run's folder, so that "podskew analyze" repeats it exactly.
+func (r *session) report() (*analyze.Report, error) {
+	rec, s, err := loadRun(r.e, r.dir.path)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := analyzeRecord(rec, s)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(r.dir.writeReports(rep), r.o.out.write(r.e, rep))
+	r.st.note("run: %s", filepath.Clean(r.dir.path))
+	return rep, err
+}
+
+// remove takes everything of the run out of the cluster, also after an interrupt. A cluster that ends
+// with the command is left as it is.
+func (r *session) remove(ctx context.Context) error {
+	if r.deployed == nil {
+		return nil
+	}
+	if r.given.disposable || r.gone() {
+		r.deployed.Close()
+		return nil
+	}
+	return r.st.do("Removing what was deployed", func(*step) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
+		defer cancel()
+		if err := r.deployed.Remove(ctx); err != nil {
+			return environmentError(err, "\"podskew clean\" removes what is left")
+		}
+		return nil
+	})
+}
+
+// gone reports whether the cluster has ended.
+func (r *session) gone() bool {
+	select {
+	case <-r.given.died:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/podskew/podskew/scenarios"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	clusterOptions
+	out     outputs
+	runsDir string
+	image   string
+	seed    uint64
+}
+
+func (e *env) runCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run NAME|FILE...",
+		Short: "Run scenarios and report which pods got the traffic, and why",
+		Long: `Run scenarios, built in (by name) or from files, one after the other on one cluster: deploy echo
+pods and clients, send the load, compare who answered with what the Service's settings predict, and
+remove what was deployed. The report goes to standard output; record, report and JUnit file stay in
+the run's folder. Exit code: 0 every expectation holds, 1 one failed, 2 usage or invalid scenario,
+3 the environment failed, 130 interrupted.`,
+		Example: `  podskew run keepalive
+  podskew run fresh affinity-clientip --proxy-mode iptables
+  podskew run ./incident.yaml --cluster current -o text -o junit=junit.xml`,
+		Args:              arguments(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeScenarios,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.run(cmd.Context(), e.status(cmd), args, &o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.cluster, "cluster", "auto", "where to run: auto, lab (embedded) or current (the kubeconfig's)")
+	flags.StringVar(&o.proxyMode, "proxy-mode", "", "kube-proxy's mode on a cluster made for the run: nftables or iptables (default nftables)")
+	flags.BoolVar(&o.keep, "keep-cluster", false, "leave a cluster that was made for the run up")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "with --cluster current: path of the kubeconfig (default as kubectl)")
+	flags.StringVar(&o.context, "context", "", "with --cluster current: the kubeconfig context")
+	flags.StringVar(&o.image, "image", "", "image of the echo pods and agents (default the one the lab carries)")
+	flags.StringVar(&o.runsDir, "runs-dir", "runs", "where the run's folder is made")
+	flags.Uint64Var(&o.seed, "seed", 1, "seeds the simulations of the analysis")
+	o.out.flag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("cluster", cobra.FixedCompletions([]string{"auto", "lab", "current"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("proxy-mode", cobra.FixedCompletions([]string{"nftables", "iptables"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// run reads every scenario before anything is started, then runs them on one cluster. A scenario
+// whose expectations fail does not stop the next one; a broken environment does.
+func (e *env) run(ctx context.Context, st *status, args []string, o *runOptions) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	list := make([]*scenarios.Scenario, len(args))
+	for i, arg := range args {
+		if list[i], err = loadScenario(arg); err != nil {
+			return err
+		}
+	}
+	if o.cluster == "current" && o.image == "" {
+		return &exitError{
+			err:  errors.New("--cluster current needs --image: the podskew-pod image in a registry your nodes can pull from"),
+			code: exitUsage, hint: "docs/own-cluster.md says how to make it",
+		}
+	}
+	given, err := e.provide(ctx, st, o.clusterOptions)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, given.close(context.WithoutCancel(ctx))) }()
+	failed := false
+	for i, s := range list {
+		if len(list) > 1 {
+			st.note("── %s (%d of %d)", s.Metadata.Name, i+1, len(list))
+		}
+		passed, err := e.runOne(ctx, st, s, given, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Metadata.Name, err)
+		}
+		failed = failed || !passed
+	}
+	if failed {
+		return errExpectation
+	}
+	return nil
+}
