@@ -1,0 +1,71 @@
+# podskew: which pods get their Service's traffic, and why. `make` lists the targets.
+
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# The lab's Kubernetes: nodes and the API server report it. Keep it equal to k8s.io/kubernetes in lab/go.mod.
+KUBERNETES    := $(shell sed -n 's/^\tk8s.io\/kubernetes //p' lab/go.mod)
+GOLANGCI_LINT := v2.15.0
+
+GO       ?= go
+CLUSTER  ?= auto
+# PROXY_MODE: nftables or iptables; empty: the cluster's own, nftables where one is made.
+PROXY_MODE ?=
+OUTPUT   ?= text
+RUN_FLAGS = --cluster $(CLUSTER) $(if $(PROXY_MODE),--proxy-mode $(PROXY_MODE)) -o $(OUTPUT)
+# Tests of the packages that link Kubernetes itself run without the race detector: it would rebuild all of it.
+TEST     := $(GO) test -json -shuffle=on -timeout 20m
+# One set of build flags for everything but the race detector, so that building, vetting and linting share one cache:
+# another CGO_ENABLED or -trimpath would compile Kubernetes again.
+export CGO_ENABLED := 0
+BUILD    := $(GO) build
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build bin/podskew bin/podskew-pod bin/podskew-lab test test-short lint verify fmt bench fuzz update scenarios clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the host tools that are missing (as root), or say what to install
+	@hack/deps.sh
+
+build: bin/podskew bin/podskew-pod bin/podskew-lab ## build the three binaries into bin/
+bin/podskew:
+	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew
+bin/podskew-pod:
+	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
+bin/podskew-lab: # everything of Kubernetes: about six minutes the first time on two cores
+	@cd lab && $(BUILD) -ldflags '-s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o ../$@ .
+
+scenario-%: deps build ## run a built-in scenario: make scenario-keepalive [CLUSTER=lab] [PROXY_MODE=iptables]
+	@bin/podskew run $* $(RUN_FLAGS)
+
+scenarios: deps build ## run every built-in scenario on one cluster
+	@bin/podskew run $$(bin/podskew scenarios | cut -d' ' -f1) $(RUN_FLAGS)
+
+test: deps build ## run every test, the lab and the end-to-end scenarios included
+	@PODSKEW_BIN=$(CURDIR)/bin hack/test.sh
+
+test-short: ## run the tests that need no lab, quickly
+	@$(TEST) -short ./... | $(GO) run ./hack/testcount
+
+lint: .bin/golangci-lint-$(GOLANGCI_LINT) ## run golangci-lint on both modules
+	@$< run ./... && cd lab && ../$< run -c ../.golangci.yml ./...
+.bin/golangci-lint-$(GOLANGCI_LINT):
+	@GOBIN=$(CURDIR)/.bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) && mv .bin/golangci-lint $@
+
+verify: lint ## everything a commit is checked for besides the tests
+	@hack/verify.sh
+
+fmt: ## format the code
+	@gofmt -w $$(git ls-files '*.go')
+
+bench: ## run the benchmarks
+	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## fuzz every parser for FUZZTIME each
+	@hack/fuzz.sh
+
+update: ## rewrite golden files
+	@$(GO) test ./report ./cmd/podskew -update -short
+
+clean: ## remove what was built and any lab that was left running
+	@if [ -x bin/podskew-lab ]; then bin/podskew-lab down || true; fi; rm -rf bin runs

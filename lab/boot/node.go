@@ -1,0 +1,153 @@
+package boot
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// File descriptors of a node's process 1.
+const (
+	FDNodeSpec  = 3 + iota // read end; NodeSpec as JSON
+	FDNodeStart            // read end; a byte starts the node's processes, its end of file ends the node
+	FDNodeNews             // write end; NodeNews as JSON lines
+)
+
+// NodeSpec is what a node's process 1 sets up and runs.
+type NodeSpec struct {
+	Name      string    // the host name
+	Sysctls   []Sysctl  // written before anything starts
+	Setup     []Command // run one after the other when the network is there
+	Processes []Process
+}
+
+// Sysctl is one kernel setting, Path relative to /proc/sys.
+type Sysctl struct {
+	Path, Value string
+	Optional    bool // no error where the kernel lacks it
+}
+
+// Command is run to its end; Stdin is its whole input.
+type Command struct {
+	Args  []string
+	Stdin string
+}
+
+// Process is kept running; its end is news. Log is the file its output is appended to.
+type Process struct {
+	Name string
+	Args []string // of this same binary, the role first
+	Env  []string
+	Log  string
+}
+
+// NodeNews is one line that a node reports: it is set up (both empty), or a process of it ended, or it failed itself
+// (no Process).
+type NodeNews struct {
+	Process string `json:"process,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// nodeMain is process 1 of a node. It owns the node's mount, network, process, IPC and UTS namespaces and reaps.
+func nodeMain([]string) int {
+	news := json.NewEncoder(os.NewFile(FDNodeNews, "news"))
+	fail := func(err error) int {
+		_ = news.Encode(NodeNews{Problem: err.Error()})
+		return 1
+	}
+	var spec NodeSpec
+	if err := json.NewDecoder(os.NewFile(FDNodeSpec, "spec")).Decode(&spec); err != nil {
+		return fail(fmt.Errorf("reading the node's specification: %w", err))
+	}
+	if err := nodeNamespaces(spec); err != nil {
+		return fail(err)
+	}
+	if err := news.Encode(NodeNews{}); err != nil {
+		return 1
+	}
+	start := os.NewFile(FDNodeStart, "start")
+	if _, err := io.ReadFull(start, make([]byte, 1)); err != nil {
+		return 0
+	}
+	if err := runAll(spec.Setup); err != nil {
+		return fail(err)
+	}
+	watched, err := startAll(spec.Processes)
+	if err != nil {
+		return fail(err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, start)
+		os.Exit(0)
+	}()
+	return reap(watched, func(name string, status syscall.WaitStatus) (int, bool) {
+		_ = news.Encode(NodeNews{Process: name, Problem: describe(status)})
+		return 0, false
+	})
+}
+
+func nodeNamespaces(spec NodeSpec) error {
+	if err := syscall.Sethostname([]byte(spec.Name)); err != nil {
+		return fmt.Errorf("setting the host name: %w", err)
+	}
+	if err := os.Chdir(Base); err != nil {
+		return err
+	}
+	if err := privateMounts(); err != nil {
+		return err
+	}
+	if err := carryOver(Base, "1g"); err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := freshTmpfs("/var/log", "256m"); err != nil {
+		return err
+	}
+	return writeSysctls(spec.Sysctls)
+}
+
+// runAll runs the commands in order; it is over before the first process starts, so reap cannot steal their ends.
+func runAll(commands []Command) error {
+	for _, c := range commands {
+		cmd := exec.Command(c.Args[0], c.Args[1:]...)
+		cmd.Stdin = strings.NewReader(c.Stdin)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("running %q: %w: %s", strings.Join(c.Args, " "), err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
+func startAll(processes []Process) (map[int]string, error) {
+	watched := map[int]string{}
+	for _, p := range processes {
+		pid, err := start(p)
+		if err != nil {
+			return nil, fmt.Errorf("starting %s: %w", p.Name, err)
+		}
+		watched[pid] = p.Name
+	}
+	return watched, nil
+}
+
+func start(p Process) (int, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	return syscall.ForkExec(Self, append([]string{os.Args[0]}, p.Args...), &syscall.ProcAttr{
+		Dir: "/", Env: p.Env, Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
+	})
+}

@@ -1,0 +1,238 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/podskew/podskew/lab/boot"
+	"github.com/podskew/podskew/lab/podnet"
+)
+
+// nodeFlags are the namespaces of a node.
+const nodeFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC |
+	syscall.CLONE_NEWUTS
+
+// runningNode is a node whose namespaces exist.
+type runningNode struct {
+	Node
+	pid   int      // of its process 1
+	start *os.File // a byte starts its processes
+}
+
+// KubeletConfig is what the role that runs a node's kubelet reads, as JSON, from the file named by its argument.
+type KubeletConfig struct {
+	Name       string
+	Address    netip.Addr
+	PodCIDR    netip.Prefix // not valid: the node has no pod network
+	Kubeconfig string
+	CAFile     string
+	CertFile   string // for its server, with KeyFile
+	KeyFile    string
+	ClusterDNS string
+	Domain     string
+	Images     []KubeletImage
+	IgnoreUser bool // the user namespace has one user only
+}
+
+// KubeletImage is an image and where the node finds its binary.
+type KubeletImage struct {
+	ImageFile
+	Source string
+}
+
+// nodeInit is the component name of a node's process 1.
+const nodeInit = "init"
+
+// newLAN builds the network of the nodes, and the control plane's part of it.
+func newLAN(nodes []Node) (*podnet.LAN, error) {
+	lan, err := podnet.NewLAN(netip.MustParsePrefix(controlPlaneIP + "/24"))
+	if err != nil {
+		return nil, fmt.Errorf("building the network of the nodes: %w", err)
+	}
+	// The API server answers pods directly, as they reach it through the Service "kubernetes".
+	return lan, lan.AddRoutes(podRoutes(nodes, ""))
+}
+
+// startNodes creates the namespaces of all nodes and joins them to the LAN. Their processes do not run yet.
+func (s *supervisor) startNodes(ctx context.Context, lan *podnet.LAN) error {
+	running := make([]*runningNode, len(s.nodes))
+	errs := make([]error, len(s.nodes))
+	var group sync.WaitGroup
+	for i, n := range s.nodes {
+		group.Go(func() { running[i], errs[i] = s.startNode(ctx, lan, n) })
+	}
+	group.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = running
+	return errors.Join(errs...)
+}
+
+func (s *supervisor) startNode(ctx context.Context, lan *podnet.LAN, n Node) (*runningNode, error) {
+	spec, err := s.nodeSpec(n)
+	if err != nil {
+		return nil, err
+	}
+	r, news, err := s.cloneNode(n, spec)
+	if err != nil {
+		return nil, fmt.Errorf("starting node %s: %w", n.Name, err)
+	}
+	setUp := make(chan struct{})
+	go s.followNode(n, news, setUp)
+	select {
+	case <-setUp:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return r, lan.Join(n.Name, r.pid, netip.PrefixFrom(n.Address, 24), nodeRoutes(s.nodes, n))
+}
+
+// cloneNode starts the node's process 1 and returns its news.
+func (s *supervisor) cloneNode(n Node, spec *boot.NodeSpec) (*runningNode, *os.File, error) {
+	pipes, err := newPipes(3)
+	if err != nil {
+		return nil, nil, err
+	}
+	specPipe, startPipe, newsPipe := pipes[0], pipes[1], pipes[2]
+	self := component{node: n.Name, name: nodeInit}
+	log, err := os.OpenFile(self.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(boot.Self, boot.RoleNode)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = componentEnv()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{specPipe.r, startPipe.r, newsPipe.w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: nodeFlags}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	for _, f := range cmd.ExtraFiles {
+		_ = f.Close()
+	}
+	s.processes.set(self, stateRunning)
+	go func() { s.processes.ended(self, howEnded(cmd.Wait())) }()
+	if err := json.NewEncoder(specPipe.w).Encode(spec); err != nil {
+		return nil, nil, err
+	}
+	return &runningNode{Node: n, pid: cmd.Process.Pid, start: startPipe.w}, newsPipe.r, specPipe.w.Close()
+}
+
+// followNode reads what the node reports until it ends; the first report says that it is set up.
+func (s *supervisor) followNode(n Node, news *os.File, setUp chan<- struct{}) {
+	defer news.Close()
+	lines := bufio.NewScanner(news)
+	for first := true; lines.Scan(); first = false {
+		var report boot.NodeNews
+		if err := json.Unmarshal(lines.Bytes(), &report); err != nil {
+			continue
+		}
+		switch {
+		case report.Process != "":
+			s.processes.ended(component{node: n.Name, name: report.Process}, report.Problem)
+		case report.Problem != "":
+			s.processes.ended(component{node: n.Name, name: nodeInit}, "could not be set up: "+report.Problem)
+		case first:
+			close(setUp)
+		}
+	}
+}
+
+// releaseNodes lets the nodes start their processes.
+func (s *supervisor) releaseNodes() error {
+	for _, r := range s.running {
+		for _, name := range processNames(r.Node) {
+			s.processes.set(component{node: r.Name, name: name}, stateRunning)
+		}
+		if _, err := r.start.Write([]byte{1}); err != nil {
+			return fmt.Errorf("starting the processes of node %s: %w", r.Name, err)
+		}
+	}
+	return nil
+}
+
+// Names of a node's processes.
+const (
+	kubeletName = "kubelet"
+	proxyName   = "kube-proxy"
+)
+
+// processNames are the processes of a node; the external one is outside the Service network.
+func processNames(n Node) []string {
+	if n.External {
+		return []string{kubeletName}
+	}
+	return []string{kubeletName, proxyName}
+}
+
+// nodeSpec writes the node's configuration files and says what its process 1 is to do.
+func (s *supervisor) nodeSpec(n Node) (*boot.NodeSpec, error) {
+	dir := filepath.Join(boot.Base, "nodes", n.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	spec := &boot.NodeSpec{Name: n.Name, Sysctls: nodeSysctls(n)}
+	kubeletFile, err := s.writeKubeletConfig(dir, n)
+	if err != nil {
+		return nil, err
+	}
+	args := map[string][]string{kubeletName: {RoleKubelet, kubeletFile}}
+	if !n.External {
+		proxyFile := filepath.Join(dir, "kube-proxy.yaml")
+		if err := os.WriteFile(proxyFile, []byte(proxyConfig(n, s.config.ProxyMode)), 0o600); err != nil {
+			return nil, err
+		}
+		args[proxyName] = []string{RoleProxy, "--config=" + proxyFile}
+		spec.Setup = []boot.Command{masquerade(n, s.config.ProxyMode)}
+	}
+	for _, name := range processNames(n) {
+		c := component{node: n.Name, name: name}
+		s.processes.set(c, stateWaiting)
+		spec.Processes = append(spec.Processes,
+			boot.Process{Name: name, Args: args[name], Env: componentEnv(), Log: c.log()})
+	}
+	return spec, nil
+}
+
+func (s *supervisor) writeKubeletConfig(dir string, n Node) (string, error) {
+	cert, key := pairFiles("serving-" + n.Name)
+	config := KubeletConfig{
+		Name: n.Name, Address: n.Address, PodCIDR: n.PodCIDR,
+		Kubeconfig: kubeconfigFile("kubelet-" + n.Name), CAFile: caFile(), CertFile: cert, KeyFile: key,
+		ClusterDNS: dnsServiceIP, Domain: clusterDomain, IgnoreUser: s.config.IgnoreUser,
+	}
+	for i, image := range s.config.Images {
+		config.Images = append(config.Images, KubeletImage{ImageFile: image, Source: imagePath(i)})
+	}
+	data, err := json.Marshal(config)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "kubelet.json")
+	return path, os.WriteFile(path, data, 0o600)
+}
+
+// pipe is both ends of one.
+type pipe struct{ r, w *os.File }
+
+func newPipes(n int) ([]pipe, error) {
+	pipes := make([]pipe, n)
+	for i := range pipes {
+		var err error
+		if pipes[i].r, pipes[i].w, err = os.Pipe(); err != nil {
+			return nil, err
+		}
+	}
+	return pipes, nil
+}

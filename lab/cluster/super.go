@@ -1,0 +1,208 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podskew/podskew/lab/boot"
+)
+
+// KubeconfigName is the caller's kubeconfig in the run directory.
+const KubeconfigName = "kubeconfig"
+
+// supervisor runs one lab.
+type supervisor struct {
+	config    Config
+	nodes     []Node
+	events    *eventWriter
+	processes *processes
+	client    kubernetes.Interface
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	running []*runningNode // nil until the nodes' namespaces exist
+	state   string         // of Status
+}
+
+// Super is the role that supervises the lab. It ends when a component does, with a failed event; ending the lab on
+// request is its process 1's business. args: the number of inherited image files.
+func Super(args []string) int {
+	events := newEventWriter(os.NewFile(boot.FDEvents, "events"))
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	err := runSuper(args, events, log)
+	failed := Event{Kind: EventFailed, Text: err.Error()}
+	if c, ok := errors.AsType[*ComponentError](err); ok {
+		failed.Log = c.Log
+	}
+	log.Error("the lab ends", "error", err)
+	events.send(failed)
+	return 1
+}
+
+// runSuper always returns an error: a lab has no good end of its own.
+func runSuper(args []string, events *eventWriter, log *slog.Logger) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want the number of images, got %d arguments", len(args))
+	}
+	images, err := strconv.Atoi(args[0])
+	if err != nil {
+		return fmt.Errorf("reading the number of images: %w", err)
+	}
+	var config Config
+	if err := json.NewDecoder(os.NewFile(boot.FDConfig, "config")).Decode(&config); err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	if images != len(config.Images) {
+		return fmt.Errorf("got %d image files for %d images", images, len(config.Images))
+	}
+	host, err := inheritedListener(boot.FDListener)
+	if err != nil {
+		return err
+	}
+	control, err := inheritedListener(boot.FDControl)
+	if err != nil {
+		return err
+	}
+	ctx, fail := context.WithCancelCause(context.Background())
+	s := &supervisor{
+		config: config, nodes: Nodes(config.Workers), events: events, log: log,
+		processes: newProcesses(fail), state: StateStarting,
+	}
+	go s.serveControl(control)
+	if err := s.start(ctx, host); err != nil {
+		if ended := context.Cause(ctx); ended != nil {
+			return ended // what broke the step that noticed
+		}
+		return err
+	}
+	s.setState(StateReady)
+	events.send(Event{Kind: EventReady})
+	<-ctx.Done()
+	s.setState(StateFailed)
+	return context.Cause(ctx)
+}
+
+// start brings everything up, in an order that keeps two cores busy: while the API server starts, which takes most of
+// the time, the network and the nodes' namespaces are made.
+func (s *supervisor) start(ctx context.Context, host net.Listener) error {
+	s.step("starting the control plane")
+	if err := makeDirs(); err != nil {
+		return err
+	}
+	lan, err := newLAN(s.nodes)
+	if err != nil {
+		return err
+	}
+	if err := s.processes.start("etcd", etcdArgs()); err != nil {
+		return err
+	}
+	credentials, err := newCredentials(s.nodes)
+	if err != nil {
+		return fmt.Errorf("making the credentials: %w", err)
+	}
+	// An API server that finds no etcd tries again only after a second.
+	if err := s.await(ctx, "etcd", etcdListens); err != nil {
+		return err
+	}
+	if err := s.processes.start("kube-apiserver", apiServerArgs()); err != nil {
+		return err
+	}
+	if err := copyImages(len(s.config.Images)); err != nil {
+		return err
+	}
+	if err := s.startNodes(ctx, lan); err != nil {
+		return err
+	}
+	go relay(host, controlPlaneIP+":6443")
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	s.step("starting the nodes")
+	if err := s.startRest(ctx); err != nil {
+		return err
+	}
+	s.step("waiting until the nodes are ready")
+	if err := s.awaitReady(ctx); err != nil {
+		return err
+	}
+	admin := identity{user: "kubernetes-admin", groups: []string{adminGroup}}
+	return credentials.writeKubeconfig(boot.RunDir+"/"+KubeconfigName, s.config.HostServer, admin)
+}
+
+func makeDirs() error {
+	for _, dir := range []string{logsDir, boot.Base + "/etcd", boot.Base + "/images"} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect makes the client and waits for the API server to answer it.
+func (s *supervisor) connect(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfigFile("admin"))
+	if err != nil {
+		return err
+	}
+	// The supervisor shares the API server with nobody at this time; throttling itself would only delay the start.
+	config.QPS, config.Burst = -1, 0
+	config.UserAgent = "podskew-lab"
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.WarningHandler = rest.NoWarnings{}
+	if s.client, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	return s.await(ctx, "the API server to answer", s.apiServerAnswers)
+}
+
+// startRest starts what needs the API server.
+func (s *supervisor) startRest(ctx context.Context) error {
+	if err := s.await(ctx, "the nodes to be created", s.createNodes); err != nil {
+		return err
+	}
+	if err := s.releaseNodes(); err != nil {
+		return err
+	}
+	if err := s.processes.start("kube-controller-manager", controllerManagerArgs()); err != nil {
+		return err
+	}
+	if err := s.processes.start("kube-scheduler", schedulerArgs()); err != nil {
+		return err
+	}
+	if err := s.await(ctx, "the cluster DNS to be created", s.createDNSObjects); err != nil {
+		return err
+	}
+	return s.processes.start("dns", dnsArgs())
+}
+
+func (s *supervisor) step(text string) {
+	s.log.Info(text)
+	s.events.send(Event{Kind: EventStep, Text: text})
+}
+
+func (s *supervisor) setState(state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}
+
+func inheritedListener(fd uintptr) (net.Listener, error) {
+	f := os.NewFile(fd, "listener")
+	defer f.Close()
+	listener, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("using the inherited listener %d: %w", fd, err)
+	}
+	return listener, nil
+}
