@@ -217,7 +217,7 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 		}
 		t.lines = append(t.lines, text)
 		t.lines = t.lines[max(0, len(t.lines)-tailLines):]
-		if t.step != nil {
+		if t.step != nil && !strings.Contains(text, "ready; ") {
 			t.step.update("%s", strings.TrimPrefix(strings.TrimLeft(text, "•✓✗ "), "podskew-lab: "))
 		}
 	}

@@ -205,7 +205,7 @@ func remountReadOnly(path string) error {
 		unix.ST_NODIRATIME: unix.MS_NODIRATIME,
 		unix.ST_RELATIME:   unix.MS_RELATIME,
 	} {
-		if int64(st.Flags)&have != 0 {
+		if st.Flags&have != 0 {
 			flags |= keep
 		}
 	}

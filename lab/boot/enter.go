@@ -35,7 +35,7 @@ func enterMain(args []string) int {
 	if os.Chdir(args[1]) != nil {
 		_ = os.Chdir("/") // what a node hides, such as the caller's /run, cannot be stood in
 	}
-	cmd := exec.Command(Self, append([]string{RoleRun}, args[2:]...)...)
+	cmd := exec.Command(Self, append([]string{RoleRun}, args[2:]...)...) //nolint:noctx // it ends with the command
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err = cmd.Run()

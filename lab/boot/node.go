@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // File descriptors of a node's process 1.
@@ -112,10 +114,15 @@ func nodeNamespaces(spec NodeSpec) error {
 	return writeSysctls(spec.Sysctls)
 }
 
+// setupTimeout bounds the commands that set a node up; each takes milliseconds.
+const setupTimeout = 20 * time.Second
+
 // runAll runs the commands in order; it is over before the first process starts, so reap cannot steal their ends.
 func runAll(commands []Command) error {
+	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
+	defer cancel()
 	for _, c := range commands {
-		cmd := exec.Command(c.Args[0], c.Args[1:]...)
+		cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 		cmd.Stdin = strings.NewReader(c.Stdin)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("running %q: %w: %s", strings.Join(c.Args, " "), err, strings.TrimSpace(string(out)))

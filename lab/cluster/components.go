@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/podskew/podskew/lab/boot"
 )
@@ -24,13 +23,11 @@ const etcdAddress = "127.0.0.1:2379"
 const etcdURL = "http://" + etcdAddress
 
 // controllers are those that a lab needs: nothing for clouds, volumes, certificates or autoscaling.
-var controllers = strings.Join([]string{
-	"clusterrole-aggregation-controller", "cronjob-controller", "daemonset-controller", "deployment-controller",
-	"disruption-controller", "endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller",
-	"garbage-collector-controller", "job-controller", "namespace-controller", "node-lifecycle-controller",
-	"pod-garbage-collector-controller", "replicaset-controller", "root-ca-certificate-publisher-controller",
-	"serviceaccount-controller", "statefulset-controller", "taint-eviction-controller", "ttl-after-finished-controller",
-}, ",")
+const controllers = "clusterrole-aggregation-controller,cronjob-controller,daemonset-controller,deployment-controller," +
+	"disruption-controller,endpoints-controller,endpointslice-controller,endpointslice-mirroring-controller," +
+	"garbage-collector-controller,job-controller,namespace-controller,node-lifecycle-controller," +
+	"pod-garbage-collector-controller,replicaset-controller,root-ca-certificate-publisher-controller," +
+	"serviceaccount-controller,statefulset-controller,taint-eviction-controller,ttl-after-finished-controller"
 
 func etcdArgs() []string {
 	return []string{RoleEtcd, etcdURL, boot.Base + "/etcd"}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,10 +24,13 @@ const ControlPlane = "control-plane"
 // maxRequest bounds a request; an environment can be large.
 const maxRequest = 1 << 20
 
-// serveControl answers callers until the process ends.
+// serveControl answers callers until the listener is closed.
 func (s *supervisor) serveControl(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
 			time.Sleep(10 * time.Millisecond)
 			continue
@@ -130,7 +134,9 @@ func (s *supervisor) exec(conn *net.UnixConn, request *ExecRequest, files []*os.
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(boot.Self, append([]string{boot.RoleEnter, strconv.Itoa(pid), request.Dir}, request.Command...)...)
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	cmd := exec.CommandContext(ctx, boot.Self, append([]string{boot.RoleEnter, strconv.Itoa(pid), request.Dir}, request.Command...)...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = request.Env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
@@ -141,7 +147,7 @@ func (s *supervisor) exec(conn *net.UnixConn, request *ExecRequest, files []*os.
 	go func() {
 		// The caller sends nothing more; this returns when it is gone, or when answer closes the connection.
 		_, _ = io.Copy(io.Discard, conn)
-		_ = cmd.Process.Kill()
+		kill()
 	}()
 	err = cmd.Wait()
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {

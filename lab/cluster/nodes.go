@@ -82,7 +82,7 @@ func (s *supervisor) startNode(ctx context.Context, lan *podnet.LAN, n Node) (*r
 	if err != nil {
 		return nil, err
 	}
-	r, news, err := s.cloneNode(n, spec)
+	r, news, err := s.cloneNode(ctx, n, spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting node %s: %w", n.Name, err)
 	}
@@ -97,7 +97,7 @@ func (s *supervisor) startNode(ctx context.Context, lan *podnet.LAN, n Node) (*r
 }
 
 // cloneNode starts the node's process 1 and returns its news.
-func (s *supervisor) cloneNode(n Node, spec *boot.NodeSpec) (*runningNode, *os.File, error) {
+func (s *supervisor) cloneNode(ctx context.Context, n Node, spec *boot.NodeSpec) (*runningNode, *os.File, error) {
 	pipes, err := newPipes(3)
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +109,7 @@ func (s *supervisor) cloneNode(n Node, spec *boot.NodeSpec) (*runningNode, *os.F
 		return nil, nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(boot.Self, boot.RoleNode)
+	cmd := exec.CommandContext(ctx, boot.Self, boot.RoleNode)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = componentEnv()
 	cmd.Stdout, cmd.Stderr = log, log

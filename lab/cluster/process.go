@@ -97,15 +97,15 @@ func (p *processes) list() []ComponentStatus {
 	return out
 }
 
-// start runs a role of this binary as a component of the control plane.
-func (p *processes) start(name string, args []string) error {
+// start runs a role of this binary as a component of the control plane, until ctx ends.
+func (p *processes) start(ctx context.Context, name string, args []string) error {
 	c := component{name: name}
 	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log of %s: %w", c, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(boot.Self, args...)
+	cmd := exec.CommandContext(ctx, boot.Self, args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = componentEnv()
 	cmd.Dir = "/"

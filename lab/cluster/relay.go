@@ -1,24 +1,30 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"time"
 )
 
-// relay connects whoever dials the listener with the address, until the process ends. The listener was made on the
+// relay connects whoever dials the listener with the address, until the listener is closed. The listener was made on the
 // host, and a socket stays in the network namespace it was made in: that is the lab's only door to the host.
 func relay(listener net.Listener, address string) {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
 	for {
 		from, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
 			time.Sleep(10 * time.Millisecond) // out of descriptors, perhaps; the next one may work
 			continue
 		}
 		go func() {
 			defer from.Close()
-			to, err := net.DialTimeout("tcp", address, 5*time.Second)
+			to, err := dialer.DialContext(context.Background(), "tcp", address)
 			if err != nil {
 				return
 			}

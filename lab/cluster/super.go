@@ -104,7 +104,7 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 	if err != nil {
 		return err
 	}
-	if err := s.processes.start("etcd", etcdArgs()); err != nil {
+	if err := s.processes.start(ctx, "etcd", etcdArgs()); err != nil {
 		return err
 	}
 	credentials, err := newCredentials(s.nodes)
@@ -115,7 +115,7 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 	if err := s.await(ctx, "etcd", etcdListens); err != nil {
 		return err
 	}
-	if err := s.processes.start("kube-apiserver", apiServerArgs()); err != nil {
+	if err := s.processes.start(ctx, "kube-apiserver", apiServerArgs()); err != nil {
 		return err
 	}
 	if err := copyImages(len(s.config.Images)); err != nil {
@@ -174,16 +174,16 @@ func (s *supervisor) startRest(ctx context.Context) error {
 	if err := s.releaseNodes(); err != nil {
 		return err
 	}
-	if err := s.processes.start("kube-controller-manager", controllerManagerArgs()); err != nil {
+	if err := s.processes.start(ctx, "kube-controller-manager", controllerManagerArgs()); err != nil {
 		return err
 	}
-	if err := s.processes.start("kube-scheduler", schedulerArgs()); err != nil {
+	if err := s.processes.start(ctx, "kube-scheduler", schedulerArgs()); err != nil {
 		return err
 	}
 	if err := s.await(ctx, "the cluster DNS to be created", s.createDNSObjects); err != nil {
 		return err
 	}
-	return s.processes.start("dns", dnsArgs())
+	return s.processes.start(ctx, "dns", dnsArgs())
 }
 
 func (s *supervisor) step(text string) {

@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,11 +89,12 @@ func (s *Server) CreateContainer(_ context.Context, req *runtimeapi.CreateContai
 // checkContainer refuses what the lab cannot do.
 func checkContainer(config *runtimeapi.ContainerConfig) error {
 	security := config.GetLinux().GetSecurityContext()
-	switch security.GetNamespaceOptions().GetPid() {
-	case runtimeapi.NamespaceMode_TARGET:
-		return fmt.Errorf("sharing the PID namespace of another container is not supported by the lab")
-	case runtimeapi.NamespaceMode_POD:
-		return fmt.Errorf("shareProcessNamespace is not supported by the lab: every container has a PID namespace of its own")
+	pid := security.GetNamespaceOptions().GetPid()
+	if pid == runtimeapi.NamespaceMode_TARGET {
+		return errors.New("sharing the PID namespace of another container is not supported by the lab")
+	}
+	if pid == runtimeapi.NamespaceMode_POD {
+		return errSharedPID
 	}
 	for _, m := range config.GetMounts() {
 		if m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
@@ -119,12 +121,17 @@ func (s *Server) addContainer(c *container) error {
 
 // container returns the container of an id, or an error with codes.NotFound.
 func (s *Server) container(id string) (*container, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.containers[id]; c != nil {
+	if c := s.findContainer(id); c != nil {
 		return c, nil
 	}
 	return nil, status.Errorf(codes.NotFound, "container %q not found", id)
+}
+
+// findContainer returns the container of an id; nil if there is none.
+func (s *Server) findContainer(id string) *container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containers[id]
 }
 
 // containersOf returns the containers of a sandbox, or all for "", oldest first.

@@ -157,7 +157,7 @@ func (st *imageStore) find(name string) (*storedImage, error) {
 			return &st.images[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %s is not among the lab's images (%s); the lab pulls none", errNoImage, name, st.names())
+	return nil, fmt.Errorf("%w: %s; the lab has %s and pulls nothing", errNoImage, name, st.names())
 }
 
 // byTag returns the image of a familiar name with tag; nil if there is none.
@@ -173,7 +173,7 @@ func (st *imageStore) byTag(tagged string) *storedImage {
 // names lists the images for a message.
 func (st *imageStore) names() string {
 	if len(st.images) == 0 {
-		return "there are none"
+		return "no images"
 	}
 	names := make([]string, 0, len(st.images))
 	for _, image := range st.images {

@@ -94,12 +94,10 @@ func exitCode(state *os.ProcessState) int32 {
 
 // StopContainer asks the process to end, waits for the timeout, and kills it. Unknown and ended ones are fine.
 func (s *Server) StopContainer(ctx context.Context, req *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
-	c, err := s.container(req.GetContainerId())
-	if err != nil {
-		return &runtimeapi.StopContainerResponse{}, nil
-	}
-	if err := c.stop(ctx, time.Duration(req.GetTimeout())*time.Second); err != nil {
-		return nil, statusError(err)
+	if c := s.findContainer(req.GetContainerId()); c != nil {
+		if err := c.stop(ctx, time.Duration(req.GetTimeout())*time.Second); err != nil {
+			return nil, statusError(err)
+		}
 	}
 	return &runtimeapi.StopContainerResponse{}, nil
 }
@@ -156,12 +154,10 @@ func (c *container) kill(process *os.Process) {
 
 // RemoveContainer kills the container if it runs and forgets it. Unknown ids are fine.
 func (s *Server) RemoveContainer(ctx context.Context, req *runtimeapi.RemoveContainerRequest) (*runtimeapi.RemoveContainerResponse, error) {
-	c, err := s.container(req.GetContainerId())
-	if err != nil {
-		return &runtimeapi.RemoveContainerResponse{}, nil
-	}
-	if err := s.removeContainer(ctx, c); err != nil {
-		return nil, statusError(err)
+	if c := s.findContainer(req.GetContainerId()); c != nil {
+		if err := s.removeContainer(ctx, c); err != nil {
+			return nil, statusError(err)
+		}
 	}
 	return &runtimeapi.RemoveContainerResponse{}, nil
 }

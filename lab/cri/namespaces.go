@@ -20,43 +20,43 @@ type podNamespaces struct {
 func newPodNamespaces(hostNetwork, hostIPC bool, hostname string) (podNamespaces, error) {
 	var made podNamespaces
 	err := onOwnThread(func() error {
-		flags := 0
-		if !hostNetwork {
-			flags |= unix.CLONE_NEWNET | unix.CLONE_NEWUTS
-		}
 		if !hostIPC {
-			flags |= unix.CLONE_NEWIPC
-		}
-		if err := unix.Unshare(flags); err != nil {
-			return fmt.Errorf("making the pod's namespaces: %w", err)
-		}
-		var err error
-		if !hostNetwork {
-			if err := unix.Sethostname([]byte(hostname)); err != nil {
-				return fmt.Errorf("setting the pod's host name: %w", err)
-			}
-			if err := loopbackUp(); err != nil {
-				return err
-			}
-			if made.net, err = os.Open("/proc/thread-self/ns/net"); err != nil {
-				return err
-			}
-			if made.uts, err = os.Open("/proc/thread-self/ns/uts"); err != nil {
+			if err := newNamespace(unix.CLONE_NEWIPC, "ipc", &made.ipc); err != nil {
 				return err
 			}
 		}
-		if !hostIPC {
-			if made.ipc, err = os.Open("/proc/thread-self/ns/ipc"); err != nil {
-				return err
-			}
+		if hostNetwork {
+			return nil
 		}
-		return nil
+		if err := newNamespace(unix.CLONE_NEWUTS, "uts", &made.uts); err != nil {
+			return err
+		}
+		if err := unix.Sethostname([]byte(hostname)); err != nil {
+			return fmt.Errorf("setting the pod's host name: %w", err)
+		}
+		if err := newNamespace(unix.CLONE_NEWNET, "net", &made.net); err != nil {
+			return err
+		}
+		return loopbackUp()
 	})
 	if err != nil {
 		made.close()
 		return podNamespaces{}, err
 	}
 	return made, nil
+}
+
+// newNamespace moves the calling thread into a new namespace and opens it.
+func newNamespace(flag int, name string, opened **os.File) error {
+	if err := unix.Unshare(flag); err != nil {
+		return fmt.Errorf("making the pod's %s namespace: %w", name, err)
+	}
+	f, err := os.Open("/proc/thread-self/ns/" + name)
+	if err != nil {
+		return fmt.Errorf("opening the pod's %s namespace: %w", name, err)
+	}
+	*opened = f
+	return nil
 }
 
 // files returns the namespaces in the order network, IPC, UTS; nil stands for the node's.

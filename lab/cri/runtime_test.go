@@ -24,6 +24,9 @@ import (
 // probeImage is the image of the tests: testdata/probe.
 const probeImage = "test.example/probe:dev"
 
+// probeDir is the directory that buildProbe made; "" if it made none.
+var probeDir string
+
 // buildProbe builds the static test program once per test binary.
 var buildProbe = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(probeEnv); path != "" {
@@ -33,6 +36,7 @@ var buildProbe = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	probeDir = dir
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -55,10 +59,8 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if os.Getenv(probeEnv) == "" {
-		if path, err := buildProbe(); err == nil {
-			os.RemoveAll(filepath.Dir(path))
-		}
+	if probeDir != "" {
+		os.RemoveAll(probeDir)
 	}
 	os.Exit(code)
 }
@@ -179,7 +181,7 @@ func newHarness(t *testing.T) *harness {
 // shortTempDir returns a directory for a socket, whose path may have no more than 107 bytes.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cri")
+	dir, err := os.MkdirTemp("", "cri") //nolint:usetesting // the test's own directory has a longer name
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,16 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
+// errSharedPID is the answer to shareProcessNamespace, which would take a process to hold the namespace.
+var errSharedPID = errors.New(
+	"shareProcessNamespace is not supported by the lab: every container has a PID namespace of its own")
+
 // checkSandbox refuses what the lab cannot do.
 func checkSandbox(config *runtimeapi.PodSandboxConfig) error {
 	ns := namespaceOptions(config)
 	switch {
 	case ns.GetPid() == runtimeapi.NamespaceMode_POD:
-		return errors.New("shareProcessNamespace is not supported by the lab: every container has a PID namespace of its own")
+		return errSharedPID
 	case ns.GetUsernsOptions().GetMode() == runtimeapi.NamespaceMode_POD && ns.GetUsernsOptions() != nil:
 		return errors.New("hostUsers: false is not supported by the lab: all pods share the lab's user namespace")
 	}

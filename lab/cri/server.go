@@ -129,7 +129,7 @@ func (s *Server) listen() error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("unix", s.opts.Socket)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "unix", s.opts.Socket)
 	if err != nil {
 		streams.close()
 		return fmt.Errorf("listening on the runtime socket: %w", err)

@@ -64,15 +64,9 @@ func (r streamRuntime) Exec(ctx context.Context, containerID string, cmd []strin
 	if err != nil {
 		return err
 	}
-	run := command{args: cmd, stdin: in, tty: tty, resize: resize}
-	// Assigned only if present: a nil pointer in an interface is not nil.
-	if out != nil {
-		run.stdout = out
-	}
-	if errOut != nil && !tty {
-		run.stderr = errOut
-	}
-	code, err := r.s.exec(ctx, c, run)
+	code, err := r.s.exec(ctx, c, command{
+		args: cmd, stdin: in, stdout: writer(out), stderr: writer(errOut), tty: tty, resize: resize,
+	})
 	if err != nil {
 		return err
 	}
@@ -80,6 +74,14 @@ func (r streamRuntime) Exec(ctx context.Context, containerID string, cmd []strin
 		return utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", code), Code: int(code)}
 	}
 	return nil
+}
+
+// writer returns w, and a nil interface for a nil one.
+func writer(w io.WriteCloser) io.Writer {
+	if w == nil {
+		return nil
+	}
+	return w
 }
 
 // Attach connects a client to the container's own streams until the container ends.
@@ -101,11 +103,16 @@ func (r streamRuntime) Attach(ctx context.Context, containerID string, in io.Rea
 	if in != nil && streams.stdin != nil {
 		go streams.copyInput(in) // ends when the streaming server closes the client's connection
 	}
+	return client.copyOutput(ctx, writer(out), writer(errOut))
+}
+
+// copyOutput writes the container's output to a client, nil writers aside, until the container ends.
+func (a *attachment) copyOutput(ctx context.Context, out, errOut io.Writer) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case piece, ok := <-client.output:
+		case piece, ok := <-a.output:
 			if !ok {
 				return nil
 			}

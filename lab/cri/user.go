@@ -12,10 +12,10 @@ import (
 // nonroot is the user that images without root run as by convention.
 const nonroot = 65532
 
-// passwdFile and groupFile are the users every container knows.
+// usersFile and groupsFile are the users every container knows.
 const (
-	passwdFile = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
-	groupFile  = "root:x:0:\ntty:x:5:\nnonroot:x:65532:\n"
+	usersFile  = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
+	groupsFile = "root:x:0:\ntty:x:5:\nnonroot:x:65532:\n"
 )
 
 // user is whom a container runs as.
@@ -56,7 +56,7 @@ func resolveUser(config *runtimeapi.ContainerConfig, image *storedImage) (user, 
 	return u, nil
 }
 
-// uidOf returns the uid of a name in passwdFile, or of digits.
+// uidOf returns the uid of a name in usersFile, or of digits.
 func uidOf(name string) (int64, error) {
 	switch name {
 	case "root":

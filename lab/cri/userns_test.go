@@ -48,6 +48,7 @@ func TestInUserNamespace(t *testing.T) {
 
 // runInUserNamespace runs the tests that need a runtime with the ids from host on as 0 to size-1.
 func runInUserNamespace(t *testing.T, kind, probe string, host, size int) {
+	t.Helper()
 	dir := shortTempDir(t)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -137,7 +138,7 @@ func (l *lab) testStreams(t *testing.T) {
 		t.Errorf("exec with input: %q, %v", out, err)
 	}
 	_, err := l.execute(t, "streams", "", "exit", "7")
-	if exit, ok := err.(utilexec.ExitError); !ok || exit.ExitStatus() != 7 {
+	if exit, ok := errors.AsType[utilexec.ExitError](err); !ok || exit.ExitStatus() != 7 {
 		t.Errorf("exec of a command that fails: %v", err)
 	}
 	if got := l.forwarded(t, "streams"); !strings.HasPrefix(got, "streams worker") {
@@ -161,7 +162,12 @@ func (l *lab) forwarded(t *testing.T, pod string) string {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- forwarder.ForwardPorts() }()
-	defer func() { close(stop); <-ended }()
+	defer func() {
+		close(stop)
+		if err := <-ended; err != nil {
+			t.Errorf("forwarding: %v", err)
+		}
+	}()
 	select {
 	case <-ready:
 	case <-time.After(podTimeout):

@@ -49,6 +49,7 @@ func TestADeadComponentEndsTheLab(t *testing.T) {
 	}{
 		{"kube-proxy", []string{"__kube-proxy"}, "kube-proxy of node worker killed by signal 9", "Using nftables Proxier"},
 		{"the API server", []string{"__kube-apiserver"}, "kube-apiserver ended: signal: killed", "controller"},
+		{"the supervisor", []string{"__super"}, "supervisor ended unexpectedly", "waiting until the nodes are ready"},
 		{"a node", []string{"__node"}, "ended: signal: killed", ""},
 	}
 	for _, tt := range tests {

@@ -96,7 +96,7 @@ func requireLabs(t *testing.T) {
 // labDir is a directory that the user owns and that is short enough to be read in messages.
 func labDir(t *testing.T, uid int) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lab-")
+	dir, err := os.MkdirTemp("", "lab-") //nolint:usetesting // other users cannot enter the parent of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,11 +31,13 @@ func TestNothingIsLeft(t *testing.T) {
 		{"after SIGTERM", signal(syscall.SIGTERM), 0},
 		{"after kill -9", signal(syscall.SIGKILL), -1},
 		{"after down", func(t *testing.T, l *lab, _ *os.File) {
+			t.Helper()
 			if _, stderr, code := l.run(t, "", "down"); code != 0 {
 				t.Fatalf("down: exit code %d\n%s", code, stderr)
 			}
 		}, 0},
 		{"after the end of the parent", func(t *testing.T, _ *lab, parent *os.File) {
+			t.Helper()
 			if err := parent.Close(); err != nil {
 				t.Fatal(err)
 			}

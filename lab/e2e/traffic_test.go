@@ -33,6 +33,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func (l *lab) testTraffic(t *testing.T) {
+	t.Helper()
 	onNode := func(node, app string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
 			p.Spec.NodeName = node

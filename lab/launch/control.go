@@ -19,6 +19,9 @@ import (
 // downTimeout bounds how long Down waits for a lab to end before it kills it.
 const downTimeout = 5 * time.Second
 
+// inspectTimeout bounds how long a lab may take to describe itself.
+const inspectTimeout = 5 * time.Second
+
 // ErrNotRunning says that there is no lab with this run directory.
 var ErrNotRunning = errors.New("no lab is running with this run directory")
 
@@ -119,7 +122,9 @@ func Inspect(ctx context.Context, path string) (*cluster.Status, error) {
 	if !running {
 		return &cluster.Status{State: cluster.StateStopped, RunDir: path}, err
 	}
-	response, err := call(ctx, path, cluster.Request{})
+	once, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	response, err := call(once, path, cluster.Request{})
 	if err != nil || response.Status == nil { // it has only begun to start, or is about to end
 		return &cluster.Status{State: cluster.StateStarting, RunDir: path}, ctx.Err()
 	}

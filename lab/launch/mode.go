@@ -49,6 +49,7 @@ type identity struct {
 	uid, gid int
 	subuids  idRange // with subgids: mapped by newuidmap and newgidmap; count 0: only the own id is mapped
 	subgids  idRange
+	few      bool // root of a user namespace that was there before and that has hardly any users
 }
 
 // candidates returns the identities that can be tried for the mode, the best first.
@@ -57,11 +58,11 @@ func candidates(mode Mode) ([]identity, error) {
 	own := identity{mode: Rootless, uid: uid, gid: gid}
 	switch {
 	case uid == 0 && mode == Auto:
-		return []identity{{mode: UserNS}, {mode: Root}}, nil
+		return []identity{{mode: UserNS}, {mode: Root, few: fewUsers()}}, nil
 	case uid == 0 && mode == Rootless:
 		return nil, fmt.Errorf("mode %s is for ordinary users; root has the modes %s and %s", mode, UserNS, Root)
 	case uid == 0:
-		return []identity{{mode: mode}}, nil
+		return []identity{{mode: mode, few: mode == Root && fewUsers()}}, nil
 	case mode == UserNS || mode == Root:
 		return nil, fmt.Errorf("mode %s needs root; without root there is the mode %s", mode, Rootless)
 	}
@@ -76,7 +77,7 @@ func candidates(mode Mode) ([]identity, error) {
 func (i identity) hasRanges() bool { return i.subuids.count > 0 && i.subgids.count > 0 }
 
 // singleUser reports whether every process in the lab is the same user.
-func (i identity) singleUser() bool { return i.mode == Rootless && !i.hasRanges() }
+func (i identity) singleUser() bool { return i.few || i.mode == Rootless && !i.hasRanges() }
 
 // String is the identity in words.
 func (i identity) String() string {
@@ -130,6 +131,25 @@ func (i identity) mapRanges(ctx context.Context, pid int) error {
 		}
 	}
 	return nil
+}
+
+// fewUsers reports whether the user namespace that this process is in lacks users that pods usually run as. A user id
+// of 0 says nothing about that: it is root's in every user namespace.
+func fewUsers() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && mappedIDs(string(data)) < usernsCount
+}
+
+// mappedIDs is how many ids a uid_map has.
+func mappedIDs(uidMap string) int {
+	total := 0
+	for line := range strings.Lines(uidMap) {
+		var inside, outside, count int
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil {
+			total += count
+		}
+	}
+	return total
 }
 
 // subordinate returns the first range of ids that the file gives to the current user, if the programs that can map it

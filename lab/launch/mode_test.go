@@ -72,7 +72,8 @@ func TestIdentityAttributes(t *testing.T) {
 		{"root has no user namespace", identity{mode: Root}, false, 0, false},
 		{"root can have one with many users", identity{mode: UserNS}, true, usernsCount, false},
 		{"an ordinary user maps itself", identity{mode: Rootless, uid: 7, gid: 8}, true, 1, true},
-		{"subordinate ids are mapped later", identity{Rootless, 7, 8, ranges, ranges}, true, 0, false},
+		{"subordinate ids are mapped later", identity{Rootless, 7, 8, ranges, ranges, false}, true, 0, false},
+		{"root of a small user namespace has one user", identity{mode: Root, few: true}, false, 0, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,6 +92,23 @@ func TestIdentityAttributes(t *testing.T) {
 				t.Errorf("single user: %t", tt.id.singleUser())
 			}
 		})
+	}
+}
+
+func TestMappedIDs(t *testing.T) {
+	tests := []struct {
+		name, uidMap string
+		want         int
+	}{
+		{"the machine's own", "         0          0 4294967295\n", 4294967295},
+		{"one user", "         0      23456          1\n", 1},
+		{"one user and subordinate ones", "0 1000 1\n1 100000 65536\n", 65537},
+		{"none", "", 0},
+	}
+	for _, tt := range tests {
+		if got := mappedIDs(tt.uidMap); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -123,6 +141,8 @@ func TestNamespaceRemedy(t *testing.T) {
 func TestSearchPath(t *testing.T) {
 	tests := []struct{ path, want string }{
 		{"", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
+		{"/usr/bin::/usr/bin", "/usr/bin:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/bin"},
+		{"/run/no/such/dir", "/run/no/such/dir:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
 		{"/opt/bin:/usr/bin", "/opt/bin:/usr/bin:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/bin"},
 	}
 	for _, tt := range tests {

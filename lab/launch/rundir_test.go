@@ -22,21 +22,25 @@ func TestClaimRunDir(t *testing.T) {
 		{"a path that does not exist can be claimed", func(*testing.T, string) {}, nil},
 		{"an empty directory can be claimed", mkdir, nil},
 		{"what a killed lab has left can be claimed", func(t *testing.T, path string) {
+			t.Helper()
 			mkdir(t, path)
 			write(t, path, boot.LockFile, "999999999")
 			write(t, path, "kubeconfig", "a key")
 			write(t, path, "logs/etcd.log", "text")
 		}, nil},
 		{"a directory with other files cannot", func(t *testing.T, path string) {
+			t.Helper()
 			mkdir(t, path)
 			write(t, path, "thesis.tex", "years of work")
 		}, ErrNotRunDir},
 		{"a file cannot", func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrNotRunDir},
 		{"a link to a directory cannot", func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Symlink(t.TempDir(), path); err != nil {
 				t.Fatal(err)
 			}

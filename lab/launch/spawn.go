@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/podskew/podskew/lab/boot"
@@ -21,7 +23,7 @@ func spawn(ctx context.Context, id identity, output io.Writer, files []*os.File,
 	if id.hasRanges() {
 		role = append([]string{boot.RoleRemap}, role...)
 	}
-	cmd := exec.Command(boot.Self, role...)
+	cmd := exec.Command(boot.Self, role...) //nolint:noctx // ctx bounds the start; the process lives on
 	cmd.Args[0] = "podskew-lab"
 	cmd.Env = []string{"PATH=" + searchPath(os.Getenv("PATH"))}
 	cmd.Stdout, cmd.Stderr = output, output
@@ -43,13 +45,20 @@ func spawn(ctx context.Context, id identity, output io.Writer, files []*os.File,
 	return cmd, lifelineEnd, nil
 }
 
-// searchPath is PATH with the directories of system programs, which ordinary users often lack.
+// searchPath is PATH with the directories of system programs, which ordinary users often lack. What is in /run is
+// named by where it really is, because a lab has a /run of its own; some systems keep links to all their programs there.
 func searchPath(path string) string {
-	dirs := strings.Split(path, ":")
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"} {
-		if !strings.Contains(":"+path+":", ":"+dir+":") {
+	var dirs []string
+	for _, dir := range append(filepath.SplitList(path),
+		"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin") {
+		if strings.HasPrefix(dir, "/run/") {
+			if target, err := filepath.EvalSymlinks(dir); err == nil {
+				dir = target
+			}
+		}
+		if dir != "" && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}
-	return strings.Trim(strings.Join(dirs, ":"), ":")
+	return strings.Join(dirs, ":")
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/featuregate"
@@ -159,6 +160,16 @@ func kubeletServer(c cluster.KubeletConfig) (*options.KubeletServer, error) {
 	return &options.KubeletServer{KubeletFlags: *flags, KubeletConfiguration: *config}, nil
 }
 
+// openFiles is the limit that the kubelet sets itself: what it may have, because raising it takes root of the machine.
+func openFiles() int64 {
+	const usual = 1 << 20
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return usual
+	}
+	return int64(min(limit.Max, usual))
+}
+
 func configure(k *kubeletconfig.KubeletConfiguration, c cluster.KubeletConfig) {
 	k.ContainerRuntimeEndpoint = "unix://" + runtimeSocket
 	k.Address = "0.0.0.0"
@@ -187,7 +198,7 @@ func configure(k *kubeletconfig.KubeletConfiguration, c cluster.KubeletConfig) {
 	k.FailCgroupV1 = false
 	k.ImageGCHighThresholdPercent, k.ImageGCLowThresholdPercent = 100, 99
 	k.SerializeImagePulls = false
-	k.MaxOpenFiles = 65536
+	k.MaxOpenFiles = openFiles()
 	k.MakeIPTablesUtilChains = false
 
 	// Without it the kubelet insists on /dev/kmsg and kernel settings that a user namespace cannot have. It changes
