@@ -60,9 +60,9 @@ func (j *judge) doubtTest(s *subject) {
 	row := s.report.Test
 	switch {
 	case row.SmallestFactor == 0:
-		j.note("%s: %d %s could not have shown one pod at any multiple of its share%s.", s.name, row.Units, unitWords(s.unit), j.settle(s))
+		j.note("%s: %s could not have shown one pod at any multiple of its share%s.", s.name, unitCount(row.Units, s.unit), j.settle(s))
 	case row.SmallestFactor > visibleSkew:
-		j.note("%s: %d %s would have shown one pod at %s times its share, not less%s.", s.name, row.Units, unitWords(s.unit), figure(row.SmallestFactor), j.settle(s))
+		j.note("%s: %s would have shown one pod at %s times its share, not less%s.", s.name, unitCount(row.Units, s.unit), figure(row.SmallestFactor), j.settle(s))
 	}
 	if s.trial.p <= j.family.alpha && s.trial.result.Direction == skew.Under {
 		j.note("%s: the %s are spread more evenly than independent choices would be (%s), as by a rotation.", s.name, unitWords(s.unit), j.family.pText(s.trial))

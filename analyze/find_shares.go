@@ -195,8 +195,8 @@ func (j *judge) idle(s *subject) {
 	}
 	j.add(Finding{
 		Code: IdleBackends, Severity: severity, Stream: s.name,
-		Summary: fmt.Sprintf("%d of %d pods got nothing from %d %s (%s); chance leaves as many idle in %s of such runs",
-			len(pods), len(s.backends), units, unitWords(s.unit), listed(pods), percent(probability)),
+		Summary: fmt.Sprintf("%d of %d pods got nothing from %s (%s); chance leaves as many idle in %s of such runs",
+			len(pods), len(s.backends), unitCount(units, s.unit), listed(pods), percent(probability)),
 		Evidence: map[string]any{"pods": pods, "idle": len(pods), "backends": len(s.backends), "units": units, "unit": s.unit, "probabilityByChance": probability},
 	})
 }
@@ -239,7 +239,7 @@ func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
 	if t.p <= j.family.alpha*errorShare && !few && t.unknown <= unknownMost {
 		severity = Error
 	}
-	summary := fmt.Sprintf("%d %s do not follow the shares the settings foresee: %s (%s)", t.law.Units(), unitWords(unit), t.deviation(), j.family.pText(t))
+	summary := fmt.Sprintf("%s do not follow the shares the settings foresee: %s (%s)", unitCount(t.law.Units(), unit), t.deviation(), j.family.pText(t))
 	if t.unknown > unknownMost {
 		summary += fmt.Sprintf("; %s of the connections were never answered, so the pods they were meant for are not known", percent(t.unknown))
 	}
@@ -251,6 +251,14 @@ func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
 			{What: "look for what else chooses: a proxy or mesh, a CNI that replaces kube-proxy, consistent hashing, a client-side pool"},
 		},
 	})
+}
+
+// unitCount says so many units: "1 connection", "24 client addresses".
+func unitCount(n int, unit string) string {
+	if unit == unitClientIP {
+		return plural(n, "client address", "client addresses")
+	}
+	return plural(n, "connection", "connections")
 }
 
 func unitWords(unit string) string {
@@ -311,7 +319,7 @@ func (j *judge) tooFewUnits(s *subject) {
 	}
 	j.add(Finding{
 		Code: TooFewUnits, Severity: Info, Stream: s.name,
-		Summary:  fmt.Sprintf("%d %s cannot show any skew on %d pods%s", units, unitWords(s.unit), n, tail),
+		Summary:  fmt.Sprintf("%s cannot show any skew on %d pods%s", unitCount(units, s.unit), n, tail),
 		Evidence: evidence,
 	})
 }

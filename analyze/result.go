@@ -93,7 +93,7 @@ type Backend struct {
 // Range is an interval, low and high end, both included.
 type Range [2]float64
 
-// Skew holds the skew metrics of METHOD: population forms over all eligible backends, idle ones included.
+// Skew holds the skew metrics of docs/method.md: population forms over all eligible backends, idle ones included.
 type Skew struct {
 	MaxOverMean       float64 `json:"maxOverMean"`
 	CV                float64 `json:"cv"`

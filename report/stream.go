@@ -37,7 +37,7 @@ func streamWords(s *analyze.Stream) string {
 	text := fmt.Sprintf("%s at %s/s on %s", count(s.Requests, "request"), decimal(s.RequestsPerSecond), count(s.Connections, "connection"))
 	switch n := s.RequestsPerConnection; n {
 	case 0:
-		text += " that stay open"
+		text += ", open as long as the run lasts"
 	case 1:
 		text += ", a fresh one for each"
 	default:
