@@ -7,7 +7,7 @@ GOLANGCI_LINT := v2.15.0
 
 GO       ?= go
 CLUSTER  ?= auto
-# PROXY_MODE: nftables or iptables; empty: the cluster's own, nftables where one is made.
+# PROXY_MODE: nftables, iptables or, on kind, ipvs; empty: the cluster's own, nftables where one is made.
 PROXY_MODE ?=
 OUTPUT   ?= text
 RUN_FLAGS = --cluster $(CLUSTER) $(if $(PROXY_MODE),--proxy-mode $(PROXY_MODE)) -o $(OUTPUT)
@@ -18,8 +18,13 @@ TEST     := $(GO) test -json -shuffle=on -timeout 20m
 export CGO_ENABLED := 0
 BUILD    := $(GO) build
 
+# The image of the pods and its architectures. This machine's is bin/podskew-pod itself; the others are built beside it.
+IMAGE    ?= podskew.dev/pod:dev
+ARCHES   := amd64,arm64
+FOREIGN  := $(patsubst %,bin/podskew-pod-linux-%,$(filter-out $(shell $(GO) env GOARCH),amd64 arm64))
+
 .DEFAULT_GOAL := help
-.PHONY: help deps build bin/podskew bin/podskew-pod bin/podskew-lab test test-short lint verify fmt bench fuzz update scenarios clean
+.PHONY: help deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench fuzz update scenarios clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +39,19 @@ bin/podskew-pod:
 	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
 bin/podskew-lab: # everything of Kubernetes: about six minutes the first time on two cores
 	@cd lab && $(BUILD) -ldflags '-s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o ../$@ .
+$(FOREIGN): bin/podskew-pod-linux-%:
+	@GOOS=linux GOARCH=$* $(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
 
-scenario-%: deps build ## run a built-in scenario: make scenario-keepalive [CLUSTER=lab] [PROXY_MODE=iptables]
+image: bin/podskew bin/podskew-pod $(FOREIGN) ## write the pods' image to bin/podskew-pod.tar; docker load it where an engine answers
+	@bin/podskew image --arch $(ARCHES) --name $(IMAGE) -o bin/podskew-pod.tar
+	@if docker info >/dev/null 2>&1; then docker load -i bin/podskew-pod.tar; else echo "image: no Docker engine answers: bin/podskew-pod.tar is written, not loaded"; fi
+
+# Only where the lab may be needed is it built: the first time that takes minutes.
+SCENARIO_NEEDS := $(if $(filter kind current,$(CLUSTER)),bin/podskew bin/podskew-pod,deps build)
+scenario-%: $(SCENARIO_NEEDS) ## run a built-in scenario: make scenario-keepalive [CLUSTER=lab] [PROXY_MODE=iptables]
 	@bin/podskew run $* $(RUN_FLAGS)
 
-scenarios: deps build ## run every built-in scenario on one cluster
+scenarios: $(SCENARIO_NEEDS) ## run every built-in scenario on one cluster
 	@bin/podskew run $$(bin/podskew scenarios | cut -d' ' -f1) $(RUN_FLAGS)
 
 test: deps build ## run every test, the lab and the end-to-end scenarios included

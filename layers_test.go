@@ -22,9 +22,11 @@ var layers = map[string][]string{
 	"echo":              {},
 	"loadgen":           {"echo", "record"},
 	"cluster":           {"record", "scenarios"},
+	"image":             {},
+	"kind":              {},
 	"analyze":           {"record"},
 	"report":            {"analyze", "record"},
-	"cmd/podskew":       {"record", "scenarios", "echo", "loadgen", "cluster", "analyze", "report"},
+	"cmd/podskew":       {"record", "scenarios", "echo", "loadgen", "cluster", "image", "kind", "analyze", "report"},
 	"cmd/podskew-pod":   {"echo", "loadgen"},
 	"internal/simulate": {"record"}, // made-up records for tests
 	"hack":              {},
@@ -34,6 +36,7 @@ var layers = map[string][]string{
 // only says who alone may import something from outside.
 var only = map[string][]string{
 	"k8s.io/":                              {"cluster", "lab"},
+	"sigs.k8s.io/kind/":                    {"kind"},
 	"gonum.org/":                           {"analyze"},
 	"github.com/olekukonko/tablewriter":    {"report"},
 	"github.com/spf13/cobra":               {"cmd/podskew", "cmd/podskew-pod", "lab"},

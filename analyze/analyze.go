@@ -53,7 +53,7 @@ func header(rec *record.Record, alpha float64) *Report {
 			ID: rec.Run.ID, Scenario: rec.Run.Scenario, Start: rec.Run.Start, Seed: rec.Run.Seed, Tool: rec.Run.Tool, Alpha: alpha,
 			Interrupted: rec.End == nil || rec.End.Interrupted, Seconds: secondsOf(rec),
 		},
-		Cluster: ClusterInfo{Provider: rec.Facts.Cluster.Provider, Version: rec.Facts.Cluster.Version, ProxyMode: rec.Facts.Cluster.ProxyMode},
+		Cluster: ClusterInfo{Provider: rec.Facts.Cluster.Provider, Version: rec.Facts.Cluster.Version, ProxyMode: rec.Facts.Cluster.ProxyMode, CNI: rec.Facts.Cluster.CNI},
 	}
 	r.Cluster.Nodes = []NodeInfo{}
 	for _, n := range rec.Facts.Cluster.Nodes {

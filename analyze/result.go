@@ -38,6 +38,7 @@ type ClusterInfo struct {
 	Provider  string     `json:"provider"`
 	Version   string     `json:"version"`
 	ProxyMode string     `json:"proxyMode"`
+	CNI       string     `json:"cni,omitempty"` // network plugin; "unknown", or "" where there is none
 	Nodes     []NodeInfo `json:"nodes"`
 }
 

@@ -93,6 +93,11 @@ type Deployment struct {
 	Image string
 	// ImagePullPolicy is Always, IfNotPresent or Never. "" is IfNotPresent.
 	ImagePullPolicy string
+	// Tolerations let echo pods and agents onto tainted nodes, which then count among those that take pods.
+	Tolerations []Toleration
+	// NodeSelector are labels that nodes must have to take echo pods and agents, or to be dialled, unless the scenario
+	// names them. Nodes set apart for external clients are not subject to it. nil: none.
+	NodeSelector map[string]string
 	// Expiry is how long after their start agents end by themselves, whatever happens to podskew. 0 is one hour.
 	Expiry time.Duration
 	// Timeout bounds the wait until everything is ready. 0 is two minutes.

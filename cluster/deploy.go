@@ -33,6 +33,11 @@ func (c *Cluster) Deploy(ctx context.Context, d Deployment, progress func(step s
 		return nil, err
 	}
 	tell := serial(progress)
+	if c.provider == "current" { // on clusters that podskew makes it may do everything
+		if err := c.CheckRights(ctx, d.RunID); err != nil {
+			return nil, err
+		}
+	}
 	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing the nodes: %w", c.explain(ctx, namespaceOf(d.RunID), err))
@@ -161,8 +166,12 @@ func (r *Run) prepare(ctx context.Context) error {
 		return step("lease", err)
 	})
 	g.Go(func() error {
-		_, err := core.ServiceAccounts(ns).Apply(gctx, accountObject(r.d), applyOptions())
+		_, err := core.ServiceAccounts(ns).Create(gctx, accountObject(r.d), createOptions())
 		return step("service account "+accountName, err)
+	})
+	g.Go(func() error {
+		_, err := r.c.client.NetworkingV1().NetworkPolicies(ns).Create(gctx, policyObject(r.d), createOptions())
+		return step("network policy "+policyName, err)
 	})
 	g.Go(func() (err error) {
 		// The canary after the Service under test: every kube-proxy hears of them in this order, too.
@@ -179,7 +188,7 @@ func (r *Run) prepare(ctx context.Context) error {
 	if r.streams, err = r.planStreams(); err != nil {
 		return err
 	}
-	_, err = core.Secrets(ns).Apply(ctx, secretObject(r.d.RunID, r.token, r.targets()), applyOptions())
+	_, err = core.Secrets(ns).Create(ctx, secretObject(r.d.RunID, r.token, r.targets()), createOptions())
 	return step("secret "+secretName, err)
 }
 

@@ -33,15 +33,15 @@ func TestDeployAppliesInOrder(t *testing.T) {
 	}
 	defer r.Close()
 	did := w.did()
-	for _, then := range []string{"apply serviceaccounts/podskew", "apply leases/run", "apply services/echo"} {
+	for _, then := range []string{"create serviceaccounts/podskew", "apply leases/run", "apply services/echo"} {
 		before(t, did, "apply namespaces/podskew-d0", then)
 	}
 	before(t, did, "apply services/echo", "apply services/canary")
 	for _, then := range []string{"apply pods/outside-0", "apply pods/inside-1", "apply deployments/echo-0-worker", "apply deployments/echo-1-worker2"} {
-		before(t, did, "apply secrets/agent", then)
+		before(t, did, "create secrets/agent", then)
 		before(t, did, then, "apply endpointslices/canary")
 	}
-	before(t, did, "apply services/canary", "apply secrets/agent")
+	before(t, did, "apply services/canary", "create secrets/agent")
 	for _, want := range []string{"namespace podskew-d0", "service echo: NodePort 10.79.1.1, node port 30001", "8 of 8 pods ready", "endpoints complete: 4"} {
 		if !slices.Contains(steps, want) {
 			t.Errorf("progress has no %q: %q", want, steps)
@@ -55,15 +55,26 @@ func TestEverythingIsTheRunsAndPodskews(t *testing.T) {
 	w.deploy(t, c, etpLocal())
 	n := 0
 	for _, a := range w.Actions() {
-		p, ok := a.(k8stesting.PatchActionImpl)
-		if !ok {
+		name, manager := "", ""
+		switch a := a.(type) {
+		case k8stesting.PatchActionImpl:
+			name, manager = a.Name, a.PatchOptions.FieldManager
+			if a.PatchOptions.Force == nil || !*a.PatchOptions.Force {
+				t.Errorf("%s %s: force %v", a.Resource.Resource, name, a.PatchOptions.Force)
+			}
+		case k8stesting.CreateActionImpl:
+			if o, err := meta.Accessor(a.Object); err == nil {
+				name, manager = o.GetName(), a.CreateOptions.FieldManager
+			}
+		}
+		if name == "" {
 			continue
 		}
 		n++
-		if p.PatchOptions.FieldManager != "podskew" || p.PatchOptions.Force == nil || !*p.PatchOptions.Force {
-			t.Errorf("%s %s: manager %q, force %v", p.Resource.Resource, p.Name, p.PatchOptions.FieldManager, p.PatchOptions.Force)
+		if manager != "podskew" {
+			t.Errorf("%s %s: manager %q", a.GetResource().Resource, name, manager)
 		}
-		obj, err := w.Tracker().Get(p.Resource, p.Namespace, p.Name)
+		obj, err := w.Tracker().Get(a.GetResource(), a.GetNamespace(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,10 +83,10 @@ func TestEverythingIsTheRunsAndPodskews(t *testing.T) {
 			t.Fatal(err)
 		}
 		if l := m.GetLabels(); l[labelRun] != "d0" || l[labelManagedBy] != "podskew" {
-			t.Errorf("%s %s has labels %v", p.Resource.Resource, p.Name, l)
+			t.Errorf("%s %s has labels %v", a.GetResource().Resource, name, l)
 		}
 	}
-	if n < 12 {
+	if n < 14 {
 		t.Errorf("only %d objects", n)
 	}
 }
@@ -252,12 +263,12 @@ func TestARefusalNamesTheMissingRights(t *testing.T) {
 		return true, review, nil
 	})
 	_, err := w.cluster(t, nil).Deploy(t.Context(), deploymentOf(keepalive()), nil)
-	if err == nil || !strings.Contains(err.Error(), "lacks the right to: create pods/proxy, get services, create services, patch services") {
+	if err == nil || !strings.Contains(err.Error(), "lacks the right to: get services, create services, patch services, create pods/proxy") {
 		t.Errorf("err %v", err)
 	}
 }
 
-func TestARefusalByAQuotaStaysAsItIs(t *testing.T) {
+func TestARefusalByAQuotaSaysWhatToDo(t *testing.T) {
 	w := newWorld(labNodes()...)
 	w.PrependReactor("patch", "pods", func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, forbidden("pods", "exceeded quota: two")
@@ -266,7 +277,7 @@ func TestARefusalByAQuotaStaysAsItIs(t *testing.T) {
 		return true, &authorizationv1.SelfSubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
 	})
 	_, err := w.cluster(t, nil).Deploy(t.Context(), deploymentOf(keepalive()), nil)
-	if err == nil || !strings.Contains(err.Error(), "exceeded quota") || strings.Contains(err.Error(), "lacks the right") {
+	if err == nil || !strings.Contains(err.Error(), "a ResourceQuota that is put into new namespaces leaves too little room") || strings.Contains(err.Error(), "lacks the right") {
 		t.Errorf("err %v", err)
 	}
 }

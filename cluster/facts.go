@@ -50,6 +50,12 @@ func (r *Run) Facts(ctx context.Context, zero time.Time) (record.Facts, error) {
 		out.Pods = podFacts(l.Items)
 		return nil
 	})
+	if r.c.provider != "lab" { // whose network is its own, without a plugin
+		g.Go(func() error {
+			out.Cluster.CNI = r.c.readCNI(ctx)
+			return nil
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return record.Facts{}, err
 	}

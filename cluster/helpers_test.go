@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -259,6 +260,10 @@ func (w *world) did() []string {
 		switch a.GetVerb() {
 		case "patch":
 			out = append(out, "apply "+a.GetResource().Resource+"/"+a.(k8stesting.PatchAction).GetName())
+		case "create":
+			if o, err := meta.Accessor(a.(k8stesting.CreateAction).GetObject()); err == nil && o.GetName() != "" {
+				out = append(out, "create "+a.GetResource().Resource+"/"+o.GetName())
+			}
 		case "delete":
 			out = append(out, "delete "+a.GetResource().Resource+"/"+a.(k8stesting.DeleteAction).GetName())
 		case "delete-collection":

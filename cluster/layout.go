@@ -22,7 +22,7 @@ type node struct {
 	zone     string
 	ips      []netip.Addr // InternalIPs, then ExternalIPs
 	external bool
-	worker   bool // takes pods that tolerate nothing
+	worker   bool // takes the deployment's pods
 }
 
 // agent is one agent pod.
@@ -57,6 +57,7 @@ func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
 	l := &layout{nodes: map[string]node{}, dialled: map[string][]string{}}
 	for i := range list {
 		n := newNode(&list[i])
+		n.worker = d.takes(&list[i])
 		l.nodes[n.name] = n
 		if n.external {
 			l.externals = append(l.externals, n.name)
@@ -67,7 +68,11 @@ func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
 	slices.Sort(l.workers)
 	slices.Sort(l.externals)
 	if len(l.workers) == 0 {
-		return nil, errors.New("no node takes pods: every node is unready, cordoned, tainted or set apart for external clients")
+		why := "every node is unready, cordoned, tainted or set apart for external clients"
+		if len(d.NodeSelector) > 0 {
+			why = "none with the labels of the node selector is ready, and neither cordoned, tainted nor set apart for external clients"
+		}
+		return nil, errors.New("no node takes pods: " + why)
 	}
 	if err := l.placeEcho(d.Scenario.Spec.Echo); err != nil {
 		return nil, err
@@ -83,10 +88,8 @@ func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
 func newNode(n *corev1.Node) node {
 	out := node{name: n.Name, zone: n.Labels[labelZone]}
 	_, out.external = n.Labels[labelExternal]
-	out.worker = nodeReady(n) && !n.Spec.Unschedulable
 	for _, t := range n.Spec.Taints {
 		out.external = out.external || t.Key == labelExternal
-		out.worker = out.worker && t.Effect == corev1.TaintEffectPreferNoSchedule
 	}
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
 		for _, a := range n.Status.Addresses {

@@ -63,6 +63,8 @@ func applyOptions() metav1.ApplyOptions {
 	return metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
 }
 
+func createOptions() metav1.CreateOptions { return metav1.CreateOptions{FieldManager: fieldManager} }
+
 // leaseLeft is how long the lease may still be alive; 0: it has expired. A renewal from a clock that is ahead of ours
 // counts as one from now.
 func leaseLeft(l *coordinationv1.Lease, now time.Time) time.Duration {

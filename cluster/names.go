@@ -29,6 +29,7 @@ const (
 	leaseName     = "run"
 	accountName   = "podskew"
 	secretName    = "agent"
+	policyName    = "podskew"
 
 	portName    = "http"
 	servicePort = 80

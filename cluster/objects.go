@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -19,7 +20,8 @@ import (
 )
 
 // Every builder here gives the full intent: applying a smaller object as the same field manager would remove what an
-// earlier apply had set.
+// earlier apply had set. What is made once, in a namespace that is new, and never changed is created instead of applied:
+// the right to patch every namespace's secrets would be one to read them.
 
 func namespaceObject(d Deployment, l *layout) *corev1ac.NamespaceApplyConfiguration {
 	level := "restricted"
@@ -38,9 +40,15 @@ func namespaceObject(d Deployment, l *layout) *corev1ac.NamespaceApplyConfigurat
 
 // accountObject is a service account of the run's own, since the namespace's default one appears only some time after
 // the namespace, and pods are refused until then.
-func accountObject(d Deployment) *corev1ac.ServiceAccountApplyConfiguration {
-	return corev1ac.ServiceAccount(accountName, namespaceOf(d.RunID)).
-		WithLabels(runLabels(d.RunID)).WithAutomountServiceAccountToken(false)
+func accountObject(d Deployment) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta: runMeta(d.RunID, accountName), AutomountServiceAccountToken: new(false),
+	}
+}
+
+func runMeta(runID, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: namespaceOf(runID), Labels: runLabels(runID)}
 }
 
 // echoServiceObject is the Service under test, with the scenario's fields under their own names.
@@ -111,10 +119,13 @@ func canarySliceObject(runID string, pod *corev1.Pod) *discoveryv1ac.EndpointSli
 
 // secretObject holds what an agent must be told and nobody else may know: the token its plans must carry, and the
 // only addresses it may dial, one per line.
-func secretObject(runID, token string, targets []string) *corev1ac.SecretApplyConfiguration {
+func secretObject(runID, token string, targets []string) *corev1.Secret {
 	targets = slices.Compact(slices.Sorted(slices.Values(targets)))
-	return corev1ac.Secret(secretName, namespaceOf(runID)).WithLabels(runLabels(runID)).WithType(corev1.SecretTypeOpaque).
-		WithData(map[string][]byte{"token": []byte(token), "targets": []byte(strings.Join(targets, "\n") + "\n")})
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: runMeta(runID, secretName), Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{"token": []byte(token), "targets": []byte(strings.Join(targets, "\n") + "\n")},
+	}
 }
 
 // echoDeployments are one Deployment for replicas, or one per node for a placement. The Service selects all of them.
@@ -147,12 +158,16 @@ func deployment(d Deployment, name string, replicas int, own map[string]string, 
 // spreadPod lets the scheduler spread replicas evenly. It is asked, not forced: a full node must not stop a run, and
 // where the pods really are is a fact that is recorded.
 func spreadPod(d Deployment) *corev1ac.PodSpecApplyConfiguration {
-	return echoPod(d, zoneFromLabel()).WithAffinity(notExternal()).
+	pod := echoPod(d, zoneFromLabel()).WithAffinity(notExternal()).
 		WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
 			WithMaxSkew(1).WithTopologyKey(labelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
 			WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(echoSelector(d.RunID))).
 			WithMatchLabelKeys("pod-template-hash"). // else the old pods of a rolling restart count, too
 			WithNodeTaintsPolicy(corev1.NodeInclusionPolicyHonor))
+	if len(d.NodeSelector) > 0 {
+		pod.WithNodeSelector(d.NodeSelector)
+	}
+	return pod
 }
 
 // onNode pins a pod to a node by the node's name: its hostname label may differ.

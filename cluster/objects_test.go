@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func objectsOf(t *testing.T, s *scenarios.Scenario) []any {
 	t.Helper()
 	d, l := completed(t, s)
-	out := []any{namespaceObject(d, l), accountObject(d), echoServiceObject(d), canaryServiceObject(d)}
+	out := []any{namespaceObject(d, l), accountObject(d), policyObject(d), echoServiceObject(d), canaryServiceObject(d)}
 	out = append(out, secretObject(d.RunID, "token", []string{"b:80", "a:80", "b:80"}))
 	for _, o := range echoDeployments(d, l) {
 		out = append(out, o)

@@ -31,7 +31,7 @@ func echoPod(d Deployment, zone *corev1ac.EnvVarApplyConfiguration) *corev1ac.Po
 		WithEnv(identityEnv()...).WithEnv(resourceEnv(roleEcho)...).WithEnv(zone).
 		WithReadinessProbe(probeEverySecond("/readyz", echoPort)).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName("podinfo").WithMountPath(podInfoDir).WithReadOnly(true))
-	return podskewPod(c).WithRestartPolicy(corev1.RestartPolicyAlways).
+	return podskewPod(c).WithRestartPolicy(corev1.RestartPolicyAlways).WithTolerations(tolerations(d)...).
 		WithTerminationGracePeriodSeconds(int64(echoTerminates / time.Second)).
 		WithVolumes(corev1ac.Volume().WithName("podinfo").WithDownwardAPI(corev1ac.DownwardAPIVolumeSource().WithItems(
 			corev1ac.DownwardAPIVolumeFile().WithPath("labels").WithFieldRef(fieldRef("metadata.labels")),
@@ -47,7 +47,7 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 		WithEnv(identityEnv()...).
 		WithReadinessProbe(probeEverySecond("/healthz", a.port)).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName(secretName).WithMountPath(agentDir).WithReadOnly(true))
-	spec := podskewPod(c).WithRestartPolicy(corev1.RestartPolicyNever).
+	spec := podskewPod(c).WithRestartPolicy(corev1.RestartPolicyNever).WithTolerations(tolerations(d)...).
 		WithTerminationGracePeriodSeconds(1).
 		WithActiveDeadlineSeconds(int64((d.Expiry + agentDeadline) / time.Second)).
 		WithAffinity(onNode(a.node)).

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podskew/podskew/record"
@@ -43,7 +44,10 @@ func (c *Cluster) readProxies(ctx context.Context, nodes []node, zero time.Time)
 			if err != nil {
 				p = config().of(n)
 			}
-			if p.Mode == modeUnknown {
+			switch {
+			case p.Mode == modeUnknown && apierrors.IsForbidden(err):
+				c.notes.add("the kube-proxy mode is unknown: the kubeconfig's user may not ask the kube-proxies (get nodes/proxy), and their configuration does not tell")
+			case p.Mode == modeUnknown:
 				c.notes.add(fmt.Sprintf("the kube-proxy mode of node %s is unknown: %v", n.name, err))
 			}
 			mu.Lock()

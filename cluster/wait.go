@@ -181,6 +181,9 @@ func (w *readyWait) refused() func(map[string]*appsv1.Deployment) (bool, error) 
 		case w.refuse == "":
 			w.refuse, w.when = message, time.Now()
 		case time.Since(w.when) >= patience/2:
+			if what := admissionSentence(message); what != "" {
+				message += "\n  " + what
+			}
 			return false, errors.New(message)
 		}
 		return false, nil

@@ -137,7 +137,7 @@ func TestAControllerThatMayNotMakePodsEndsTheWait(t *testing.T) {
 		d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota: two"}}
 		begun := time.Now()
 		_, err := newWait(fake.NewClientset(d), 3).wait(bounded(t, time.Minute))
-		if err == nil || err.Error() != "no pods for deployment echo: exceeded quota: two (FailedCreate)" || time.Since(begun) != patience/2 {
+		if err == nil || !strings.HasPrefix(err.Error(), "no pods for deployment echo: exceeded quota: two (FailedCreate)\n  a ResourceQuota") || time.Since(begun) != patience/2 {
 			t.Errorf("err %v after %v", err, time.Since(begun))
 		}
 	})

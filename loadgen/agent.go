@@ -23,6 +23,7 @@ const (
 	defaultMaxPlans       = 64
 	maxRequestBody        = 1 << 20
 	maxTargets            = 100_000
+	maxLogged             = 500 // bytes of what a request says
 	// writeWithin is how long the receiver of results may take none of them before it counts as gone.
 	writeWithin = 20 * time.Second
 )
@@ -33,13 +34,14 @@ type AgentConfig struct {
 	Targets        func() ([]string, error) // host:port list of what may be dialled, asked for every request
 	MaxConnections int                      // concurrent ones over all plans; 0: 10,000
 	MaxPlans       int                      // concurrent ones, and as many probes besides; 0: 64
-	Logger         *slog.Logger             // nil: no logs
+	Deadline       time.Time                // what is posted from then on is refused; zero: never
+	Logger         *slog.Logger             // nil: no logs; it never sees the token
 }
 
 // Agent is an HTTP handler that runs plans: POST on RunPath, StopPath and ProbePath, GET on HealthPath. What it refuses
 // it answers with a status and {"error": "a sentence"}: 401 without the token, 403 for addresses that are not on the
-// list, 400 for what is malformed, 409 for a plan that is running already, 429 beyond a limit, 503 when it is stopping.
-// It is safe for concurrent use.
+// list, 400 for what is malformed, 409 for a plan that is running already, 429 beyond a limit, 503 when it is stopping or
+// past its deadline. Refusals are logged with who, what and why. It is safe for concurrent use.
 type Agent struct {
 	cfg   AgentConfig
 	token [sha256.Size]byte
@@ -119,15 +121,25 @@ func (a *Agent) guarded(handle func(w http.ResponseWriter, r *http.Request) erro
 		if err == nil {
 			return
 		}
-		a.cfg.Logger.Warn("request failed", "path", r.URL.Path, "from", r.RemoteAddr, "error", err)
+		log := a.cfg.Logger.With("path", r.URL.Path, "from", r.RemoteAddr, "forwardedFor", shortened(r.Header.Get("X-Forwarded-For")), "error", shortened(err.Error()))
 		no, ok := errors.AsType[refusal](err)
 		if !ok {
+			log.Warn("request failed")
 			return // the answer has begun
 		}
+		log.Warn("request refused", "status", no.status)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(no.status)
 		_ = json.NewEncoder(w).Encode(Message{Error: no.Error()})
 	})
+}
+
+// shortened keeps a stranger's words from filling the log.
+func shortened(s string) string {
+	if len(s) > maxLogged {
+		return strings.ToValidUTF8(s[:maxLogged], "") + "…"
+	}
+	return s
 }
 
 func (a *Agent) authorize(r *http.Request) error {
@@ -135,6 +147,9 @@ func (a *Agent) authorize(r *http.Request) error {
 	got := sha256.Sum256([]byte(r.Header.Get(echo.HeaderToken)))
 	if subtle.ConstantTimeCompare(got[:], a.token[:]) != 1 {
 		return refuse(http.StatusUnauthorized, "the header %s does not carry the token of this run", echo.HeaderToken)
+	}
+	if d := a.cfg.Deadline; !d.IsZero() && !time.Now().Before(d) {
+		return refuse(http.StatusServiceUnavailable, "the agent's time was over at %s", d.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -174,6 +174,9 @@ func (r *run) problems(late time.Duration) []string {
 	if held := time.Duration(r.heldBack.Load()); held > 0 {
 		say("connections waited %.1f s in all because results were not taken as fast as they came: the load was lower than it could be", held.Seconds())
 	}
+	if held := r.pacer.heldBack(); held > 0 {
+		say("the load was held to %g requests per second: requests waited %.1f s in all for their turn", r.plan.MaxRate, held.Seconds())
+	}
 	if n := r.unattributed.Load(); n > 0 {
 		say("%d answers did not say which pod they are of: something else than an echo pod answered, or a hop removes headers", n)
 	}

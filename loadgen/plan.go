@@ -25,6 +25,7 @@ type Plan struct {
 	RequestsPerConnection int              `json:"requestsPerConnection"`
 	Requests              int              `json:"requests,omitempty"` // in total, dealt evenly to the slots; 0: by Duration
 	Duration              time.Duration    `json:"duration,omitempty"`
+	MaxRate               float64          `json:"maxRate,omitempty"` // requests per second that the plan is held to; 0: no limit
 	ConnectTimeout        time.Duration    `json:"connectTimeout"`
 	Timeout               time.Duration    `json:"timeout"`
 	SampleCap             int              `json:"sampleCap,omitempty"` // samples kept; 0: the default

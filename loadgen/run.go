@@ -33,7 +33,7 @@ const (
 //
 // The last request of a connection that has a set number of them carries Connection: close, so that the server closes
 // first: were it the client, its local ports would be blocked for a minute each. A dial that fails takes a request's
-// place in Plan.Requests. After a failure the slot pauses, 1 ms at first, doubled up to 100 ms with every failure on end.
+// place in Plan.Requests. Under Plan.MaxRate a dial and the first request on its connection go for one. After a failure the slot pauses, 1 ms at first, doubled up to 100 ms with every failure on end.
 func Run(ctx context.Context, plan Plan, sink Sink) error {
 	return execute(ctx, plan, sink, world{dial: dialTCP, sources: sourceIPs})
 }
@@ -59,6 +59,7 @@ type run struct {
 	targets []target
 	names   *names
 	samples sampler
+	pacer   *pacer // nil: no limit
 	shards  []*shard
 	slots   []*slot
 	rows    chan record.Connection // finished ones
@@ -124,12 +125,12 @@ func newRun(ctx, dialCtx context.Context, plan Plan, w world) *run {
 	now := time.Now()
 	r := &run{
 		plan: plan, world: w, ctx: ctx, dialCtx: dialCtx, names: newNames(),
-		samples: sampler{limit: plan.sampleCap()},
-		shards:  make([]*shard, min(plan.Connections, 2*runtime.GOMAXPROCS(0))),
-		slots:   make([]*slot, plan.Connections),
-		rows:    make(chan record.Connection, w.backlog),
-		start:   now.Add(plan.Start.Sub(now)),
-		end:     math.MaxInt64,
+		samples: sampler{limit: plan.sampleCap()}, pacer: newPacer(plan.MaxRate),
+		shards: make([]*shard, min(plan.Connections, 2*runtime.GOMAXPROCS(0))),
+		slots:  make([]*slot, plan.Connections),
+		rows:   make(chan record.Connection, w.backlog),
+		start:  now.Add(plan.Start.Sub(now)),
+		end:    math.MaxInt64,
 	}
 	if plan.Duration > 0 {
 		r.end = plan.Duration

@@ -74,7 +74,7 @@ func newSlot(r *run, index int) *slot {
 func (s *slot) work() {
 	s.buf = make([]byte, readSize)
 	pause := firstPause
-	for s.goesOn(s.run.now()) {
+	for s.goesOn(s.run.now()) && s.pace() {
 		answered, err := s.connection()
 		if answered {
 			pause = firstPause
@@ -143,10 +143,10 @@ func (s *slot) use(conn net.Conn) error {
 	}
 	for n := 1; ; n++ {
 		last := n == s.run.plan.RequestsPerConnection || s.left == 1
-		sent := s.run.now()
-		if n > 1 && !s.goesOn(sent) {
+		if n > 1 && !s.pace() {
 			return nil
 		}
+		sent := s.run.now()
 		if err := s.exchange(last, sent); err != nil {
 			return s.fail(sent, err)
 		}

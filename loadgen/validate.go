@@ -22,6 +22,7 @@ const DefaultSampleCap = 10_000
 const (
 	maxConnections = 100_000
 	maxRequests    = 1_000_000_000
+	minRate        = 1e-3 // requests per second
 	maxDuration    = 24 * time.Hour
 	maxTimeout     = 10 * time.Minute
 	maxAddresses   = 10_000
@@ -83,6 +84,9 @@ func (p Plan) checkLoad() []error {
 	}
 	if (p.Requests == 0) == (p.Duration == 0) {
 		errs = append(errs, errors.New("plan: want requests or duration, one of them"))
+	}
+	if p.MaxRate != 0 && !(p.MaxRate >= minRate && p.MaxRate <= maxRequests) { // NaN is neither
+		errs = append(errs, fmt.Errorf("plan: maxRate: %g: want %g to %d, or 0", p.MaxRate, minRate, maxRequests))
 	}
 	for _, t := range []struct {
 		field string

@@ -54,9 +54,10 @@ type Facts struct {
 
 // Cluster is the part of the facts that does not depend on the scenario.
 type Cluster struct {
-	Provider  string `json:"provider"`  // lab, kind or current
-	Version   string `json:"version"`   // of the API server, v1.36.3
-	ProxyMode string `json:"proxyMode"` // iptables, nftables, ipvs or unknown; "mixed" if nodes differ
+	Provider  string `json:"provider"`      // lab, kind or current
+	Version   string `json:"version"`       // of the API server, v1.36.3
+	ProxyMode string `json:"proxyMode"`     // iptables, nftables, ipvs or unknown; "mixed" if nodes differ
+	CNI       string `json:"cni,omitempty"` // network plugin: cilium, calico, kindnet, …; "unknown", or "" where there is none
 	Nodes     []Node `json:"nodes"`
 }
 

@@ -66,13 +66,14 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("reading the token: %w", err)
 	}
+	deadline := time.Now().Add(o.maxLifetime)
 	agent, err := loadgen.NewAgent(loadgen.AgentConfig{
-		Token: strings.TrimSpace(string(token)), Targets: o.targets, MaxConnections: o.maxConnections, Logger: log,
+		Token: strings.TrimSpace(string(token)), Targets: o.targets, MaxConnections: o.maxConnections, Deadline: deadline, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.maxLifetime, fmt.Errorf("its lifetime of %s is over", o.maxLifetime))
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, fmt.Errorf("its lifetime of %s is over", o.maxLifetime))
 	defer cancel()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/podskew/podskew/cluster"
+	"github.com/podskew/podskew/kind"
 )
 
 func (e *env) cleanCommand() *cobra.Command {
@@ -25,7 +26,7 @@ it cannot tell yet.`,
 				return err
 			}
 			if cfg == nil {
-				_, err := fmt.Fprintln(e.stdout, "no lab is up: nothing to clean (--cluster current for your own cluster)")
+				_, err := fmt.Fprintln(e.stdout, "no cluster of podskew is up: nothing to clean (--cluster kind or current for another than the lab)")
 				return err
 			}
 			cl, err := cluster.Connect(ctx, *cfg)
@@ -55,20 +56,31 @@ it cannot tell yet.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&o.cluster, "cluster", "auto", "which cluster: auto or lab (the lab that is up), or current (the kubeconfig's)")
+	cmd.Flags().StringVar(&o.cluster, "cluster", "auto", "which cluster: auto or lab (the lab that is up), kind (the cluster that is up), or current (the kubeconfig's)")
 	cmd.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "with --cluster current: path of the kubeconfig (default as kubectl)")
 	cmd.Flags().StringVar(&o.context, "context", "", "with --cluster current: the kubeconfig context")
 	cmd.Flags().BoolVar(&all, "all", false, "remove the namespaces of runs that are alive, too")
 	return cmd
 }
 
-// existing says how to reach the cluster that is already there; nil if no lab is up.
+// existing says how to reach the cluster that is already there; nil if none is up.
 func (e *env) existing(cmd *cobra.Command, o clusterOptions) (*cluster.Config, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	if o.cluster == "current" {
 		return &cluster.Config{Kubeconfig: o.kubeconfig, Context: o.context, Provider: "current"}, nil
+	}
+	if o.cluster == "kind" {
+		engine, err := e.kindEngine(cmd.Context())
+		if err != nil {
+			return nil, err
+		}
+		up, _, err := engine.Find(cmd.Context(), kind.Name, e.kindDir(kind.Name))
+		if err != nil || up == nil {
+			return nil, err
+		}
+		return &cluster.Config{Kubeconfig: up.Kubeconfig, Provider: "kind"}, nil
 	}
 	lab, err := e.findLab()
 	if err != nil {

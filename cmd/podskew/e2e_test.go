@@ -112,10 +112,10 @@ func (c *cli) lab(t *testing.T, mode string) {
 	})
 }
 
-// scenario runs a built-in scenario on the lab that is up and returns its report and record.
-func (c *cli) scenario(t *testing.T, name string) (*analyze.Report, *record.Record) {
+// scenario runs a built-in scenario, on the lab that is up unless flags say otherwise, and returns its report and record.
+func (c *cli) scenario(t *testing.T, name string, flags ...string) (*analyze.Report, *record.Record) {
 	t.Helper()
-	r := c.run(t, "run", name, "-o", "json")
+	r := c.run(t, append([]string{"run", name, "-o", "json"}, flags...)...)
 	rep := &analyze.Report{}
 	if err := json.Unmarshal([]byte(r.stdout), rep); err != nil {
 		t.Fatalf("podskew run %s: exit code %d: %v\n%s\n%s", name, r.code, err, r.stdout, r.stderr)

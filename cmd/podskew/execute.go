@@ -109,13 +109,20 @@ func (r *session) deploy(ctx context.Context) error {
 		return environmentError(err, "")
 	}
 	r.cluster = cl
+	if r.given.provider == "current" {
+		r.st.note("cluster: %s, namespace podskew-%s; %s; %s has %d", cl.Server(), r.id, r.o.words(), r.scenario.Metadata.Name, connections(r.scenario))
+	}
 	err = r.st.do(r.deployTitle(), func(p *step) error {
 		r.deployed, err = cl.Deploy(ctx, cluster.Deployment{
-			RunID: r.id, Scenario: r.scenario, Image: r.o.image, Holder: holder(), Keep: r.given.disposable,
+			RunID: r.id, Scenario: r.scenario, Image: r.o.image, ImagePullPolicy: r.o.pullPolicy,
+			Tolerations: r.o.tolerations, NodeSelector: r.o.labels, Holder: holder(), Keep: r.given.disposable,
 		},
 			func(step string) { p.update("%s", step) })
 		return err
 	})
+	if _, lacking := errors.AsType[*cluster.RightsError](err); lacking {
+		return environmentError(err, "\"podskew rbac\" prints all that a run needs, for an administrator to apply")
+	}
 	if err != nil {
 		return environmentError(err, "")
 	}
@@ -234,8 +241,17 @@ func (r *session) plan(s record.Stream, i int) loadgen.Plan {
 		Addresses: s.Addresses, AddressOffset: i * client.Connections, Path: "/", Protocol: s.Protocol,
 		Connections: client.Connections, RequestsPerConnection: client.RequestsPerConnection,
 		Requests: client.Requests, Duration: client.Duration,
-		ConnectTimeout: client.ConnectTimeout, Timeout: client.Timeout,
+		MaxRate: r.rateOfEach(), ConnectTimeout: client.ConnectTimeout, Timeout: client.Timeout,
 	}
+}
+
+// rateOfEach is an agent's part of the rate that all plans are held to together; 0: no limit.
+func (r *session) rateOfEach() float64 {
+	plans := 0
+	for _, s := range r.streams {
+		plans += len(s.Agents)
+	}
+	return r.o.maxRate / float64(max(plans, 1))
 }
 
 func (r *session) client(name string) scenarios.Client {

@@ -39,9 +39,41 @@ func (e *env) findLab() (labBinary, error) {
 	path, err := exec.LookPath("podskew-lab")
 	if err != nil {
 		return labBinary{}, environmentError(errors.New("podskew-lab, the embedded cluster, is neither beside podskew nor in PATH"),
-			"\"make build\" makes it; or use --cluster current")
+			"\"make build\" makes it; or use --cluster kind or current")
 	}
 	return labBinary{path}, nil
+}
+
+// provideLab gets the lab that is up and fits, or a new one.
+func (e *env) provideLab(ctx context.Context, st *status, o clusterOptions) (*provided, error) {
+	lab, err := e.findLab()
+	if err != nil {
+		return nil, err
+	}
+	if given := e.upLab(ctx, st, o); given != nil {
+		return given, nil
+	}
+	if !o.keep {
+		return lab.start(ctx, st, o.mode())
+	}
+	if up, err := lab.running(ctx); err == nil && up != nil {
+		return nil, usageError("a lab with kube-proxy in %s mode is up already: \"podskew cluster down\" first", up.ProxyMode)
+	}
+	return lab.keep(ctx, st, o.mode())
+}
+
+// upLab returns the lab that is up, if it fits; nil if there is none.
+func (e *env) upLab(ctx context.Context, st *status, o clusterOptions) *provided {
+	lab, err := e.findLab()
+	if err != nil {
+		return nil
+	}
+	up, err := lab.running(ctx)
+	if err != nil || up == nil || o.proxyMode != "" && o.proxyMode != up.ProxyMode {
+		return nil
+	}
+	st.note("cluster: the lab that is up (%s, %s)", up.ProxyMode, up.Kubeconfig)
+	return &provided{provider: "lab", kubeconfig: up.Kubeconfig, close: func(context.Context) error { return nil }}
 }
 
 // running returns the detached lab of this user, or nil if there is none.

@@ -37,7 +37,7 @@ func (l *live) sink(stream, agent string) loadgen.Sink {
 			l.show(stream+" "+agent, *m.Progress)
 		}
 		if m.Done != nil {
-			l.end(agent, *m.Done)
+			l.end(*m.Done)
 		}
 		if len(m.Connections)+len(m.Tallies)+len(m.Samples) > 0 {
 			if err := l.record.Write(record.Line{Connections: m.Connections, Tallies: m.Tallies, Samples: m.Samples}); err != nil {
@@ -85,14 +85,12 @@ func (l *live) show(key string, p loadgen.Progress) {
 	l.step.update("%d requests on %s in %.0fs%s", sum.Requests, count(sum.Connections, "connection"), sum.Seconds, errs)
 }
 
-func (l *live) end(agent string, d loadgen.Done) {
+func (l *live) end(d loadgen.Done) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = max(l.last, d.Seconds)
 	l.stride = max(l.stride, d.SampleStride)
-	for _, p := range d.Problems {
-		l.trouble = append(l.trouble, agent+": "+p)
-	}
+	l.trouble = append(l.trouble, d.Problems...) // which name the agent
 }
 
 // problems returns what the agents could not do, in a fixed order.

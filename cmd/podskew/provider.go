@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/podskew/podskew/kind"
 )
 
 // provided is a cluster a command may use, and what it takes to give it back.
@@ -19,63 +23,88 @@ type provided struct {
 
 // clusterOptions are the flags that choose a cluster.
 type clusterOptions struct {
-	cluster    string // auto, lab, kind or current
-	proxyMode  string // nftables, iptables; "": the cluster's own, nftables where one is made
+	cluster    string // auto, kind, lab or current
+	proxyMode  string // nftables, iptables or, with kind, ipvs; "": the cluster's own, nftables where one is made
 	keep       bool
 	kubeconfig string
 	context    string
+	nodeImage  string // what kind's nodes run
+	retain     bool   // leave the nodes of a kind cluster that failed to start
+	loadPod    bool   // put podskew's own image on kind's nodes; not where a run names another
 }
 
+// clusterNames are the values of --cluster, in the order help lists them.
+func clusterNames() []string { return []string{"auto", "kind", "lab", "current"} }
+
 func (o clusterOptions) validate() error {
-	switch o.cluster {
-	case "auto", "lab", "current":
-	case "kind":
-		return usageError("--cluster kind is not built yet: use lab or current")
-	default:
-		return usageError("--cluster %q: write auto, lab, kind or current", o.cluster)
+	if !slices.Contains(clusterNames(), o.cluster) {
+		return usageError("--cluster %q: write auto, kind, lab or current", o.cluster)
 	}
-	switch o.proxyMode {
-	case "", "nftables", "iptables":
-	case "ipvs":
-		return usageError("--proxy-mode ipvs: the lab has nftables and iptables")
-	default:
-		return usageError("--proxy-mode %q: write nftables or iptables", o.proxyMode)
+	if o.proxyMode != "" && !slices.Contains(kind.ProxyModes(), o.proxyMode) {
+		return usageError("--proxy-mode %q: write nftables, iptables or ipvs", o.proxyMode)
 	}
-	if o.cluster == "current" && o.proxyMode != "" {
+	switch {
+	case o.cluster == "current" && o.proxyMode != "":
 		return usageError("--proxy-mode is for clusters podskew makes; with --cluster current it is the cluster's own")
+	case o.cluster == "lab" && o.proxyMode == "ipvs":
+		return usageError("--proxy-mode ipvs: the lab has nftables and iptables; kind has all three")
 	}
 	return nil
 }
+
+// mode is the mode of a cluster that is made.
+func (o clusterOptions) mode() string { return cmp.Or(o.proxyMode, kind.ProxyModes()[0]) }
 
 // provide gets a cluster: the one that is already up and fits, or a new one.
 func (e *env) provide(ctx context.Context, st *status, o clusterOptions) (*provided, error) {
 	switch o.cluster {
 	case "current":
 		return &provided{provider: "current", kubeconfig: o.kubeconfig, close: func(context.Context) error { return nil }}, nil
-	case "auto":
-		st.note("cluster: lab, the only kind this version makes by itself (--cluster current for your own)")
+	case "kind":
+		return e.provideKind(ctx, st, o)
+	case "lab":
+		return e.provideLab(ctx, st, o)
 	}
-	lab, err := e.findLab()
+	return e.provideAuto(ctx, st, o)
+}
+
+// provideAuto prefers what is up already, then kind where it can be had, then the lab. One line says which, and why.
+func (e *env) provideAuto(ctx context.Context, st *status, o clusterOptions) (*provided, error) {
+	if given := e.upLab(ctx, st, o); given != nil {
+		return given, nil
+	}
+	plan, err := e.planAuto(ctx, st, o)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		if o.proxyMode == "ipvs" {
+			return nil, &exitError{err: fmt.Errorf("--proxy-mode ipvs needs kind: %w", err), code: exitEnvironment, hint: hintOf(err)}
+		}
+		st.note("cluster: lab, because %v", err)
+		return e.provideLab(ctx, st, o)
+	}
+	if plan.up != nil {
+		return e.useKind(ctx, st, plan.up, o)
+	}
+	st.note("cluster: kind, because %s", plan.why(o.nodeImage))
+	return e.makeKind(ctx, st, o, plan)
+}
+
+// planAuto finds out whether kind can be had; an error says why it cannot.
+func (e *env) planAuto(ctx context.Context, st *status, o clusterOptions) (*kindPlan, error) {
+	engine, err := e.kindEngine(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if up, err := lab.running(ctx); err == nil && up != nil {
-		if o.proxyMode == "" || o.proxyMode == up.ProxyMode {
-			st.note("cluster: the lab that is up (%s, %s)", up.ProxyMode, up.Kubeconfig)
-			return &provided{provider: "lab", kubeconfig: up.Kubeconfig, close: func(context.Context) error { return nil }}, nil
-		}
-		if o.keep {
-			return nil, usageError("--keep-cluster: a lab with kube-proxy in %s mode is up already: \"podskew cluster down\" first", up.ProxyMode)
-		}
+	up, err := e.keptKind(ctx, st, engine, o)
+	if err != nil {
+		return nil, err
 	}
-	mode := o.proxyMode
-	if mode == "" {
-		mode = "nftables"
+	if up != nil {
+		return &kindPlan{engine: engine, up: up}, nil
 	}
-	if o.keep {
-		return lab.keep(ctx, st, mode)
-	}
-	return lab.start(ctx, st, mode)
+	return e.planKind(ctx, o, autoWithin)
 }
 
 // labState is what `podskew-lab status -o json` says.

@@ -42,7 +42,7 @@ remedy. It never calls chance a fault, and never calls a fault chance.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{err: err, code: exitUsage, hint: fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")}
 	})
-	root.AddCommand(e.runCommand(), e.analyzeCommand(), e.scenariosCommand(), e.clusterCommand(), e.cleanCommand(), e.versionCommand())
+	root.AddCommand(e.runCommand(), e.analyzeCommand(), e.scenariosCommand(), e.clusterCommand(), e.cleanCommand(), e.imageCommand(), e.rbacCommand(), e.versionCommand())
 	return root
 }
 

@@ -7,12 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/podskew/podskew/kind"
 	"github.com/podskew/podskew/scenarios"
 )
 
 // runOptions are the flags of run.
 type runOptions struct {
 	clusterOptions
+	foreignOptions
 	out     outputs
 	runsDir string
 	image   string
@@ -35,21 +37,26 @@ the run's folder. Exit code: 0 every expectation holds, 1 one failed, 2 usage or
 		Args:              arguments(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(o.cluster, cmd.Flags().Changed); err != nil {
+				return err
+			}
 			return e.run(cmd.Context(), e.status(cmd), args, &o)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.cluster, "cluster", "auto", "where to run: auto, lab (embedded) or current (the kubeconfig's)")
-	flags.StringVar(&o.proxyMode, "proxy-mode", "", "kube-proxy's mode on a cluster made for the run: nftables or iptables (default nftables)")
+	flags.StringVar(&o.cluster, "cluster", "auto", "where to run: auto (kind if it can be had, else the lab), kind, lab (embedded) or current (the kubeconfig's)")
+	flags.StringVar(&o.proxyMode, "proxy-mode", "", "kube-proxy's mode on a cluster made for the run: nftables, iptables or, on kind, ipvs (default nftables)")
 	flags.BoolVar(&o.keep, "keep-cluster", false, "leave a cluster that was made for the run up")
+	flags.StringVar(&o.nodeImage, "node-image", kind.DefaultImage, "with kind: the image of its nodes")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "with --cluster current: path of the kubeconfig (default as kubectl)")
 	flags.StringVar(&o.context, "context", "", "with --cluster current: the kubeconfig context")
-	flags.StringVar(&o.image, "image", "", "image of the echo pods and agents (default the one the lab carries)")
+	flags.StringVar(&o.image, "image", "", "image of the echo pods and agents (default the one the lab carries and kind is given)")
 	flags.StringVar(&o.runsDir, "runs-dir", "runs", "where the run's folder is made")
 	flags.Uint64Var(&o.seed, "seed", 1, "seeds the simulations of the analysis")
+	o.foreignFlags(cmd)
 	o.out.flag(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("cluster", cobra.FixedCompletions([]string{"auto", "lab", "current"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("proxy-mode", cobra.FixedCompletions([]string{"nftables", "iptables"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("cluster", cobra.FixedCompletions(clusterNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("proxy-mode", cobra.FixedCompletions(kind.ProxyModes(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -64,6 +71,9 @@ func (e *env) run(ctx context.Context, st *status, args []string, o *runOptions)
 		if list[i], err = loadScenario(arg); err != nil {
 			return err
 		}
+		if err := o.admit(o.cluster, list[i]); err != nil {
+			return err
+		}
 	}
 	if o.cluster == "current" && o.image == "" {
 		return &exitError{
@@ -71,6 +81,7 @@ func (e *env) run(ctx context.Context, st *status, args []string, o *runOptions)
 			code: exitUsage, hint: "docs/own-cluster.md says how to make it",
 		}
 	}
+	o.loadPod = o.image == ""
 	given, err := e.provide(ctx, st, o.clusterOptions)
 	if err != nil {
 		return err
