@@ -106,7 +106,7 @@ func (c *Cluster) settle(ctx context.Context) {
 func (c *Cluster) starting() bool {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range commands {
-		line, err := os.ReadFile(path) //nolint:gosec // of /proc
+		line, err := os.ReadFile(path)
 		if err == nil && bytes.Contains(line, []byte("\x00run\x00--name\x00"+c.Name+"-")) {
 			return true
 		}

@@ -195,6 +195,9 @@ func TestNothingIsLeftOfAClusterThatFails(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "scripted failure") {
 				t.Errorf("Up says %v, want %q and the command's words", err, test.want)
 			}
+			if e.cluster(o.Name, o.Dir, newLogger(nil, nil)).starting() {
+				t.Error("a node is still being started, and would be left")
+			}
 			nothingLeft(t, engine, o.Dir)
 		})
 	}
