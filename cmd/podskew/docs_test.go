@@ -22,6 +22,11 @@ func TestCommandsInTheDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // a block that failed may have left its lab up
+		down := exec.Command(filepath.Join(c.bin, "podskew-lab"), "down")
+		down.Env = c.env
+		_ = down.Run()
+	})
 	ran := 0
 	for _, page := range append([]string{filepath.Join(root, "README.md")}, pages...) {
 		text, err := os.ReadFile(page)
