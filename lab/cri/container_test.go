@@ -284,7 +284,7 @@ func TestRuntimeMountsAndEnvironment(t *testing.T) {
 		{HostPath: made, ContainerPath: "/new"},
 	}
 	config.Envs = []*runtimeapi.KeyValue{{Key: "A", Value: []byte("1")}, {Key: "HOME", Value: []byte("/data")}}
-	config.WorkingDir = "/work/here"
+	config.WorkingDir = "/srv/here"
 	seen := h.report(pod, config)
 	denied := "error: open /made-in-root: permission denied" // for the image's user; a single id is the owner
 	if singleIDTest() {
@@ -316,7 +316,7 @@ func TestRuntimeMountsAndEnvironment(t *testing.T) {
 	if data, err := os.ReadFile(filepath.Join(dirs["/data"], "made")); err != nil || string(data) != "written inside" {
 		t.Errorf("the node sees %q, %v", data, err)
 	}
-	if seen.Cwd != "/work/here" || seen.PID != 1 {
+	if seen.Cwd != "/srv/here" || seen.PID != 1 {
 		t.Errorf("working directory %q, process %d", seen.Cwd, seen.PID)
 	}
 	for _, entry := range []string{"A=1", "HOME=/data", "HOSTNAME=web", searchPath} {
