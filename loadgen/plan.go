@@ -20,7 +20,9 @@ type Plan struct {
 	AddressOffset         int              `json:"addressOffset,omitempty"` // so that several agents spread evenly over the addresses
 	Path                  string           `json:"path"`                    // request target, "/"
 	Host                  string           `json:"host"`                    // Host header; "" the dialled address
-	Protocol              string           `json:"protocol"`                // http1
+	Protocol              string           `json:"protocol"`                // http1, http2, grpc, websocket, tcp, udp
+	TLS                   bool             `json:"tls,omitempty"`           // without verifying whose certificate it is: podskew measures, it does not trust
+	Attribution           *Attribution     `json:"attribution,omitempty"`   // how an answer says who gave it; nil: as echo pods do
 	Connections           int              `json:"connections"`
 	RequestsPerConnection int              `json:"requestsPerConnection"`
 	Requests              int              `json:"requests,omitempty"` // in total, dealt evenly to the slots; 0: by Duration
@@ -29,6 +31,33 @@ type Plan struct {
 	ConnectTimeout        time.Duration    `json:"connectTimeout"`
 	Timeout               time.Duration    `json:"timeout"`
 	SampleCap             int              `json:"sampleCap,omitempty"` // samples kept; 0: the default
+
+	Rate     float64           `json:"rate,omitempty"`     // open loop: intended requests per second of this plan; 0: closed loop
+	Arrivals string            `json:"arrivals,omitempty"` // constant (default) or poisson
+	Rates    []record.RateStep `json:"rates,omitempty"`    // changes of Rate, of this plan
+	Seed     uint64            `json:"seed,omitempty"`     // of arrivals, jitter and random orders
+	Precise  bool              `json:"precise,omitempty"`  // open loop: spin before each send, at the price of a processor
+
+	Concurrency          int           `json:"concurrency,omitempty"`          // closed loop: requests in flight at a time, at most Connections; 0: Connections
+	StreamsPerConnection int           `json:"streamsPerConnection,omitempty"` // http2, grpc; 0: 1
+	PoolPolicy           string        `json:"poolPolicy,omitempty"`           // roundRobin, lru, mru, firstFree: which idle connection is used next; "": each slot has its own requests (open loop: roundRobin)
+	ConnectionLifetime   time.Duration `json:"connectionLifetime,omitempty"`   // 0: no limit
+	LifetimeJitter       float64       `json:"lifetimeJitter,omitempty"`       // fraction of it, 0 to 1
+	ThinkTime            time.Duration `json:"thinkTime,omitempty"`
+	ConnectionsPerSecond float64       `json:"connectionsPerSecond,omitempty"` // churn; 0: none
+	Reconnect            string        `json:"reconnect,omitempty"`            // immediate or backoff; "" backoff
+	Sources              []string      `json:"sources,omitempty"`              // addresses connections leave from, slot i from Sources[i % len]; nil: the machine's choice. The agent adds those that its interface lacks, and removes them again
+	Resolve              string        `json:"resolve,omitempty"`              // addresses that are names: perRun (default) or perConnection
+	ResolveOrder         string        `json:"resolveOrder,omitempty"`         // roundRobin (default), random, first
+	GRPCPolicy           string        `json:"grpcPolicy,omitempty"`           // pick_first (default) or round_robin
+	MaxTuples            int           `json:"maxTuples,omitempty"`            // connections that may be opened while the conntrack table has no more room than this; 0: what is free, less a reserve
+	Driver               string        `json:"driver,omitempty"`               // http1 without TLS: epoll or conn; "": the fastest that this system and the plan allow
+}
+
+// Attribution says where in an answer the name of the pod stands that gave it. Exactly one field is set.
+type Attribution struct {
+	Header string `json:"header,omitempty"` // name of a header field
+	JSON   string `json:"json,omitempty"`   // path in a JSON body: names joined by dots
 }
 
 // Message is one line of the stream of results (NDJSON): exactly one field is set.
@@ -64,6 +93,8 @@ type Done struct {
 	Interrupted  bool     `json:"interrupted,omitempty"`
 	Problems     []string `json:"problems,omitempty"`
 	SampleStride int      `json:"sampleStride,omitempty"` // one request in so many is among the samples, chosen evenly; 1: all
+
+	Generator *record.Generator `json:"generator,omitempty"` // what the generator says about itself
 }
 
 // Sink receives the messages of one run in order, never two at a time. The rows in a message are the sink's to

@@ -23,6 +23,8 @@ type Line struct {
 	Tallies     []Tally      `json:"tallies,omitempty"`
 	Samples     []Sample     `json:"samples,omitempty"`
 	Event       *Event       `json:"event,omitempty"`
+	Generator   *Generator   `json:"generator,omitempty"`
+	Server      *Server      `json:"server,omitempty"`
 	End         *End         `json:"end,omitempty"`
 }
 
@@ -211,6 +213,10 @@ func (rec *Record) add(data []byte, n int) error {
 		rec.Streams = append(rec.Streams, *l.Stream)
 	case l.Event != nil:
 		rec.Events = append(rec.Events, *l.Event)
+	case l.Generator != nil:
+		rec.Generators = append(rec.Generators, *l.Generator)
+	case l.Server != nil:
+		rec.Servers = append(rec.Servers, *l.Server)
 	case l.End != nil:
 		rec.End = l.End
 	}
@@ -234,6 +240,12 @@ func Write(w io.Writer, rec *Record) error {
 		lines = append(lines, Line{Event: &rec.Events[i]})
 	}
 	lines = append(lines, Line{Connections: rec.Connections}, Line{Tallies: rec.Tallies}, Line{Samples: rec.Samples})
+	for i := range rec.Generators {
+		lines = append(lines, Line{Generator: &rec.Generators[i]})
+	}
+	for i := range rec.Servers {
+		lines = append(lines, Line{Server: &rec.Servers[i]})
+	}
 	if rec.FactsAfter != nil {
 		lines = append(lines, Line{FactsAfter: rec.FactsAfter})
 	}

@@ -23,7 +23,9 @@ type Record struct {
 	Tallies     []Tally
 	Samples     []Sample
 	Events      []Event
-	End         *End // nil: the record was cut before the run ended
+	Generators  []Generator // one per stream and agent that finished
+	Servers     []Server    // what the echo pods counted themselves, asked when the load had ended
+	End         *End        // nil: the record was cut before the run ended
 }
 
 // Run identifies a run.
@@ -138,23 +140,45 @@ type Stream struct {
 	ID                    string     `json:"id"`      // unique in the record; the client's name
 	Client                string     `json:"client"`  // metadata name of the client group in the scenario
 	Vantage               string     `json:"vantage"` // pod, node or external
-	Target                string     `json:"target"`  // clusterIP, nodePort, loadBalancer, headless, gateway or podIP
-	Service               string     `json:"service"`
+	Target                string     `json:"target"`  // clusterIP, nodePort, loadBalancer, headless, gateway, podIP, or url: a server that no facts are known of
+	Service               string     `json:"service"` // "" with target url
 	Addresses             []Address  `json:"addresses"`
-	Protocol              string     `json:"protocol"`              // http1, http2, grpc, udp
+	Protocol              string     `json:"protocol"` // http1, http2, grpc, websocket, tcp, udp
+	TLS                   bool       `json:"tls,omitempty"`
 	Connections           int        `json:"connections"`           // concurrent, summed over the agents
 	RequestsPerConnection int        `json:"requestsPerConnection"` // 0: as long as the run lasts
 	Requests              int        `json:"requests,omitempty"`    // planned, summed over the agents; 0: by duration
 	Duration              float64    `json:"duration,omitempty"`    // planned seconds; 0: by count
-	Rate                  float64    `json:"rate,omitempty"`        // requests per second; 0: closed loop
+	Rate                  float64    `json:"rate,omitempty"`        // intended requests per second of all agents at the start; 0: closed loop
+	Arrivals              string     `json:"arrivals,omitempty"`    // of an open loop: constant or poisson
+	Rates                 []RateStep `json:"rates,omitempty"`       // changes of Rate, in order of time
 	ConnectTimeout        float64    `json:"connectTimeout"`        // seconds
 	Timeout               float64    `json:"timeout"`               // seconds per request
 	Agents                []AgentRef `json:"agents"`
+
+	Concurrency          int     `json:"concurrency,omitempty"`          // requests in flight at a time, summed over the agents; 0: one per connection
+	StreamsPerConnection int     `json:"streamsPerConnection,omitempty"` // http2, grpc: requests in flight on one connection; 0: 1
+	PoolPolicy           string  `json:"poolPolicy,omitempty"`           // which idle connection is used next: roundRobin, lru, mru, firstFree; "": each has its own requests
+	ConnectionLifetime   float64 `json:"connectionLifetime,omitempty"`   // seconds after which a connection is replaced; 0: no limit
+	LifetimeJitter       float64 `json:"lifetimeJitter,omitempty"`       // lifetimes vary evenly by this fraction of themselves, either way; 0 to 1
+	ThinkTime            float64 `json:"thinkTime,omitempty"`            // seconds between an answer and the next request on its connection
+	ConnectionsPerSecond float64 `json:"connectionsPerSecond,omitempty"` // churn: the oldest connection is replaced this often; 0: never for that reason
+	Reconnect            string  `json:"reconnect,omitempty"`            // after a failure: immediate or backoff; "" backoff
+	Resolve              string  `json:"resolve,omitempty"`              // of a name: perRun or perConnection
+	ResolveOrder         string  `json:"resolveOrder,omitempty"`         // of its addresses: roundRobin, random or first
+	GRPCPolicy           string  `json:"grpcPolicy,omitempty"`           // grpc: pick_first or round_robin
+}
+
+// RateStep changes the rate of an open loop.
+type RateStep struct {
+	At   float64 `json:"at"`             // seconds since Run.Start
+	Rate float64 `json:"rate"`           // requests per second of all agents from then on
+	Ramp bool    `json:"ramp,omitempty"` // the rate changes evenly from the step before to this one
 }
 
 // Address is one thing a stream dials.
 type Address struct {
-	HostPort string `json:"hostPort"`       // ip:port
+	HostPort string `json:"hostPort"`       // ip:port; name:port where the client resolves
 	Node     string `json:"node,omitempty"` // the node whose port it is, for nodePort
 }
 
@@ -170,11 +194,12 @@ type AgentRef struct {
 type Connection struct {
 	Stream      string         `json:"stream"`
 	Agent       string         `json:"agent"`
-	ID          int            `json:"id"`              // order of opening within stream and agent, from 1
-	Slot        int            `json:"slot"`            // which of the agent's concurrent connections it replaces, from 0
-	Address     string         `json:"address"`         // dialled ip:port
-	Local       string         `json:"local,omitempty"` // ip:port it left from; "" if it never left
-	Opened      float64        `json:"opened"`          // when the dial began
+	ID          int            `json:"id"`                // order of opening within stream and agent, from 1
+	Slot        int            `json:"slot"`              // which of the agent's concurrent connections it replaces, from 0
+	Address     string         `json:"address"`           // what was to be dialled: Address.HostPort of the stream
+	Dialled     string         `json:"dialled,omitempty"` // the ip:port that Address, a name, was resolved to
+	Local       string         `json:"local,omitempty"`   // ip:port it left from; "" if it never left
+	Opened      float64        `json:"opened"`            // when the dial began
 	Connected   float64        `json:"connected,omitempty"`
 	Closed      float64        `json:"closed,omitempty"`   // 0: still open when the record ended
 	Requests    int            `json:"requests"`           // answered ones, errors by status included
@@ -203,15 +228,18 @@ const (
 // Tally counts the requests of one stream, agent, dialled address, answering pod and observed source.
 // Tallies of the same key are added; they are complete whatever happens to samples.
 type Tally struct {
-	Stream   string            `json:"stream"`
-	Agent    string            `json:"agent"`
-	Address  string            `json:"address"`
-	Backend  string            `json:"backend,omitempty"`  // "": nobody answered
-	Observed string            `json:"observed,omitempty"` // client ip (no port) the pod saw
-	Second   int               `json:"second"`             // whole seconds since Run.Start in which the request was sent
-	Requests int               `json:"requests"`           // sent, whatever became of them
-	Errors   map[ErrorKind]int `json:"errors,omitempty"`
-	Latency  Histogram         `json:"latency,omitzero"` // of answered requests
+	Stream   string `json:"stream"`
+	Agent    string `json:"agent"`
+	Address  string `json:"address"`
+	Backend  string `json:"backend,omitempty"`  // "": nobody answered
+	Observed string `json:"observed,omitempty"` // client ip (no port) the pod saw
+	Second   int    `json:"second"`             // whole seconds since Run.Start in which the request was sent
+	Requests int    `json:"requests"`           // sent, whatever became of them
+	// Connections counts those whose dial began in this second and whose first answer came from Backend ("": nobody ever
+	// answered). It is there for runs with more connections than have rows; 0 everywhere: count the rows.
+	Connections int               `json:"connections,omitempty"`
+	Errors      map[ErrorKind]int `json:"errors,omitempty"`
+	Latency     Histogram         `json:"latency,omitzero"` // of answered requests; in an open loop from the intended send time
 }
 
 // Sample is one request.
@@ -220,6 +248,7 @@ type Sample struct {
 	Agent      string    `json:"a"`
 	Connection int       `json:"c"` // Connection.ID
 	Sent       float64   `json:"t"`
+	Late       float64   `json:"d,omitempty"` // open loop: seconds it was sent after its intended time; Latency includes it
 	Latency    float64   `json:"l"`
 	Error      ErrorKind `json:"e,omitempty"`
 }
@@ -228,4 +257,58 @@ type Sample struct {
 type Event struct {
 	At   float64 `json:"at"`
 	What string  `json:"what"`
+}
+
+// Generator is what one source of load says about itself at the end of a stream: whether it, and not the target, was the
+// limit.
+type Generator struct {
+	Stream     string  `json:"stream"`
+	Agent      string  `json:"agent"`
+	Driver     string  `json:"driver"`               // epoll, conn, http2, grpc, websocket, tcp or udp
+	Seconds    float64 `json:"seconds"`              // that CPUSeconds and Busy are of
+	CPUSeconds float64 `json:"cpuSeconds,omitempty"` // of the whole process, user and system
+	Busy       float64 `json:"busy,omitempty"`       // share of the time in which its busiest event loop had work, 0 to 1; 0: not known
+	CPULimit   float64 `json:"cpuLimit,omitempty"`   // cores it may use; 0: not known
+	ClockCost  float64 `json:"clockCost,omitempty"`  // seconds that one reading of the clock takes
+
+	Intended int       `json:"intended,omitempty"` // open loop: requests that were due
+	Dropped  int       `json:"dropped,omitempty"`  // of these, never sent: no connection was free before the end
+	Lateness Histogram `json:"lateness,omitzero"`  // open loop: from intended to actual send
+
+	LocalPorts   int        `json:"localPorts,omitempty"`   // free for one pair of source and destination address, at the start; 0: not known
+	OutOfPorts   int        `json:"outOfPorts,omitempty"`   // dials that failed for want of ports, descriptors or memory
+	ReusedPorts  int        `json:"reusedPorts,omitempty"`  // connections that left from an address and port used before in this stream
+	HeldBack     float64    `json:"heldBack,omitempty"`     // seconds that connections waited because results were not taken fast enough
+	Conntrack    *Conntrack `json:"conntrack,omitempty"`    // of the network namespace; nil: not readable
+	DroppedRows  int        `json:"droppedRows,omitempty"`  // connections beyond the cap on rows: in the tallies, not among Connections
+	MaximumBatch int        `json:"maximumBatch,omitempty"` // answers taken in one turn of an event loop at most
+}
+
+// Conntrack is the state of a connection-tracking table.
+type Conntrack struct {
+	Max      int  `json:"max"`
+	Before   int  `json:"before"`             // entries when the load began
+	Peak     int  `json:"peak"`               // most entries seen while it ran
+	Full     bool `json:"full,omitempty"`     // it came within one percent of Max
+	HeldBack int  `json:"heldBack,omitempty"` // connections that were not opened, or later, so that it would not fill
+}
+
+// Server is what one echo pod counted itself.
+type Server struct {
+	Pod         string             `json:"pod"`
+	At          float64            `json:"at"`                   // when it was asked, seconds since Run.Start
+	Seconds     float64            `json:"seconds,omitempty"`    // of load that CPUSeconds are of; 0: not known
+	CPUSeconds  float64            `json:"cpuSeconds,omitempty"` // in those
+	CPULimit    float64            `json:"cpuLimit,omitempty"`   // cores; 0: none, or not known
+	Requests    int                `json:"requests"`
+	Connections int                `json:"connections"`
+	Rows        []ServerConnection `json:"rows,omitempty"`
+	Truncated   int                `json:"truncated,omitempty"` // connections that are in Connections and not in Rows
+}
+
+// ServerConnection is one connection as an echo pod saw it.
+type ServerConnection struct {
+	Connection uint64 `json:"n"` // as Connection.ServerConn
+	Client     string `json:"c"` // ip:port, as Connection.Observed
+	Requests   int    `json:"r"`
 }

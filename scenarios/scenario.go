@@ -87,20 +87,42 @@ const (
 
 // Client is one group of equal sources of load.
 type Client struct {
-	Name                  string        `yaml:"name"`                     // a DNS label, unique in the scenario
-	Vantage               Vantage       `yaml:"vantage"`                  // default pod
-	Count                 int           `yaml:"count"`                    // clients, each with its own IP; default 1
-	Node                  string        `yaml:"node,omitempty"`           // where they stand; "" any worker node, spread (external: the external node)
-	Target                Target        `yaml:"target"`                   // default clusterIP
-	TargetNodes           []string      `yaml:"targetNodes,omitempty"`    // nodePort: whose ports are dialled, connection slots in turn; default every worker node
-	Connections           int           `yaml:"connections"`              // concurrent connections of each client
-	RequestsPerConnection int           `yaml:"requestsPerConnection"`    // 0 (default): as long as the run lasts; 1: a fresh connection per request
-	Requests              int           `yaml:"requests,omitempty"`       // of each client in total, dealt evenly to its connection slots
-	Duration              time.Duration `yaml:"duration,omitempty"`       // instead of Requests
-	Rate                  float64       `yaml:"rate,omitempty"`           // requests per second of each client; 0: as fast as answers come
-	ConnectTimeout        time.Duration `yaml:"connectTimeout,omitempty"` // default 2s
-	Timeout               time.Duration `yaml:"timeout,omitempty"`        // of one request; default 5s
-	Protocol              string        `yaml:"protocol,omitempty"`       // http1 (default); http2, grpc and udp are recognised, not built yet
+	Name                  string        `yaml:"name"`                           // a DNS label, unique in the scenario
+	Vantage               Vantage       `yaml:"vantage"`                        // default pod
+	Count                 int           `yaml:"count"`                          // clients, each with its own IP; default 1
+	Node                  string        `yaml:"node,omitempty"`                 // where they stand; "" any worker node, spread (external: the external node)
+	Target                Target        `yaml:"target"`                         // default clusterIP
+	TargetNodes           []string      `yaml:"targetNodes,omitempty"`          // nodePort: whose ports are dialled, connection slots in turn; default every worker node
+	Connections           int           `yaml:"connections"`                    // concurrent connections of each client
+	RequestsPerConnection int           `yaml:"requestsPerConnection"`          // 0 (default): as long as the run lasts; 1: a fresh connection per request
+	Requests              int           `yaml:"requests,omitempty"`             // of each client in total, dealt evenly to its connection slots
+	Duration              time.Duration `yaml:"duration,omitempty"`             // instead of Requests
+	Rate                  float64       `yaml:"rate,omitempty"`                 // requests per second of each client; 0: as fast as answers come
+	ConnectTimeout        time.Duration `yaml:"connectTimeout,omitempty"`       // default 2s
+	Timeout               time.Duration `yaml:"timeout,omitempty"`              // of one request; default 5s
+	Protocol              string        `yaml:"protocol,omitempty"`             // http1 (default), http2, grpc, websocket, tcp, udp
+	TLS                   bool          `yaml:"tls,omitempty"`                  // http1, http2, grpc
+	StreamsPerConnection  int           `yaml:"streamsPerConnection,omitempty"` // http2, grpc: requests in flight on one connection; default 1
+	Concurrency           int           `yaml:"concurrency,omitempty"`          // requests in flight of each client; default Connections
+	PoolPolicy            string        `yaml:"poolPolicy,omitempty"`           // roundRobin, lru, mru, firstFree; default: each connection has its own requests
+	ConnectionLifetime    time.Duration `yaml:"connectionLifetime,omitempty"`
+	LifetimeJitter        float64       `yaml:"lifetimeJitter,omitempty"`       // fraction of ConnectionLifetime, 0 to 1
+	ThinkTime             time.Duration `yaml:"thinkTime,omitempty"`            // between an answer and the next request on its connection
+	ConnectionsPerSecond  float64       `yaml:"connectionsPerSecond,omitempty"` // churn of each client: the oldest connection is replaced
+	Reconnect             string        `yaml:"reconnect,omitempty"`            // after a failure: backoff (default) or immediate
+	Arrivals              string        `yaml:"arrivals,omitempty"`             // with rate: constant (default) or poisson
+	Rates                 []RateStep    `yaml:"rates,omitempty"`                // changes of rate
+	SourceAddresses       int           `yaml:"sourceAddresses,omitempty"`      // external: client IPs of each client, connections in turn; default 1
+	Resolve               string        `yaml:"resolve,omitempty"`              // headless: perRun (default) or perConnection
+	ResolveOrder          string        `yaml:"resolveOrder,omitempty"`         // headless: roundRobin (default), random, first
+	GRPCPolicy            string        `yaml:"grpcPolicy,omitempty"`           // grpc: pick_first (default) or round_robin
+}
+
+// RateStep changes a client's rate during the run.
+type RateStep struct {
+	At   time.Duration `yaml:"at"`
+	Rate float64       `yaml:"rate"`           // requests per second of each client from then on
+	Ramp bool          `yaml:"ramp,omitempty"` // the rate changes evenly from the step before to this one
 }
 
 // Event is something done to the cluster during the run.
