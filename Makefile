@@ -24,13 +24,16 @@ ARCHES   := amd64,arm64
 FOREIGN  := $(patsubst %,bin/podskew-pod-linux-%,$(filter-out $(shell $(GO) env GOARCH),amd64 arm64))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench fuzz update scenarios clean
+.PHONY: help deps test-deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench fuzz update scenarios clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install the host tools that are missing (as root), or say what to install
 	@hack/deps.sh
+
+test-deps: ## install what some tests need besides and are skipped without: a browser, python3-scipy
+	@hack/deps.sh test
 
 build: bin/podskew bin/podskew-pod bin/podskew-lab ## build the three binaries into bin/
 bin/podskew:

@@ -1,26 +1,44 @@
 #!/bin/sh
-# Installs the host tools the lab and the tests need and that are missing: nft and iptables (kube-proxy's two
-# modes), conntrack, ip. Does nothing when they are there; without root it says what to install.
+# Installs the host tools that are missing. Without an argument: what the lab and the scenarios need, nft and iptables
+# (kube-proxy's two modes), conntrack, ip. With "test": what some tests ask for besides and are skipped without, a browser
+# and an independent implementation of the statistics. Does nothing when all is there; without root it says what to install.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=""
-for tool in nft iptables conntrack ip; do
-	command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
-done
+lack() { command -v "$1" >/dev/null 2>&1 || missing="$missing $1"; }
+case ${1:-} in
+"")
+	for tool in nft iptables conntrack ip; do lack $tool; done
+	apt="nftables iptables conntrack iproute2"
+	dnf="nftables iptables-nft conntrack-tools iproute"
+	apk="nftables iptables conntrack-tools iproute2"
+	;;
+test)
+	lack chromium
+	/usr/bin/python3 -c 'import scipy' 2>/dev/null || missing="$missing scipy"
+	apt="chromium python3-scipy"
+	dnf="chromium python3-scipy"
+	apk="chromium py3-scipy"
+	;;
+*)
+	echo "deps: unknown set \"$1\": want nothing or test" >&2
+	exit 2
+	;;
+esac
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null 2>&1; then
-	install="apt-get install -y --no-install-recommends nftables iptables conntrack iproute2"
+	install="apt-get install -y --no-install-recommends $apt"
 	refresh="apt-get update -q"
 elif command -v dnf >/dev/null 2>&1; then
-	install="dnf install -y nftables iptables-nft conntrack-tools iproute"
+	install="dnf install -y $dnf"
 	refresh=true
 elif command -v apk >/dev/null 2>&1; then
-	install="apk add nftables iptables conntrack-tools iproute2"
+	install="apk add $apk"
 	refresh="apk update"
 else
-	echo "deps: missing:$missing; install nftables, iptables, conntrack-tools and iproute2 with your package manager" >&2
+	echo "deps: missing:$missing; install $apt (Debian's names) with your package manager" >&2
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
