@@ -167,7 +167,19 @@ type Stream struct {
 	Resolve              string  `json:"resolve,omitempty"`              // of a name: perRun or perConnection
 	ResolveOrder         string  `json:"resolveOrder,omitempty"`         // of its addresses: roundRobin, random or first
 	GRPCPolicy           string  `json:"grpcPolicy,omitempty"`           // grpc: pick_first or round_robin
+	Unit                 Unit    `json:"unit,omitempty"`                 // target url: what a backend is chosen for; "" connection
+	Backends             int     `json:"backends,omitempty"`             // target url: how many there are, as the user says; 0: those that answered
 }
+
+// Unit is what a backend is chosen for where no facts tell.
+type Unit string
+
+// The units.
+const (
+	UnitConnection Unit = "connection"
+	UnitRequest    Unit = "request" // an L7 proxy chooses for each
+	UnitUnknown    Unit = "unknown" // which requests shared a connection was not recorded
+)
 
 // RateStep changes the rate of an open loop.
 type RateStep struct {
