@@ -22,11 +22,12 @@ var layers = map[string][]string{
 	"echo":              {},
 	"loadgen":           {"echo", "record"},
 	"cluster":           {"record", "scenarios"},
+	"ingest":            {"record"},
 	"image":             {},
 	"kind":              {},
 	"analyze":           {"record"},
 	"report":            {"analyze", "record"},
-	"cmd/podskew":       {"record", "scenarios", "echo", "loadgen", "cluster", "image", "kind", "analyze", "report"},
+	"cmd/podskew":       {"record", "scenarios", "echo", "loadgen", "cluster", "image", "ingest", "kind", "analyze", "report"},
 	"cmd/podskew-pod":   {"echo", "loadgen"},
 	"internal/simulate": {"record"}, // made-up records for tests
 	"hack":              {},
@@ -44,7 +45,7 @@ var only = map[string][]string{
 }
 
 // pure packages never touch the network, processes or files: the same record gives the same report everywhere.
-var pure = []string{"analyze", "report", "record", "scenarios"}
+var pure = []string{"analyze", "report", "record", "scenarios", "ingest"}
 
 func TestImportsFollowTheLayers(t *testing.T) {
 	seen := map[string]bool{}
