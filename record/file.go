@@ -1,7 +1,6 @@
 package record
 
 import (
-	"bufio"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -22,13 +21,15 @@ type Line struct {
 	Connections []Connection `json:"connections,omitempty"`
 	Tallies     []Tally      `json:"tallies,omitempty"`
 	Samples     []Sample     `json:"samples,omitempty"`
+	Columns     *Columns     `json:"columns,omitempty"` // samples, as Write writes them
 	Event       *Event       `json:"event,omitempty"`
 	Generator   *Generator   `json:"generator,omitempty"`
 	Server      *Server      `json:"server,omitempty"`
 	End         *End         `json:"end,omitempty"`
 }
 
-// chunk bounds how many rows share a line, so that a cut file loses little and a reader needs little.
+// chunk bounds how many rows share a line, so that a cut file loses little and a reader needs little. Of samples in columns
+// it is more: they are small, and the first to be given up.
 const chunk = 1000
 
 // Writer writes a record line by line. It is safe for concurrent use. Errors stick: the first
@@ -37,6 +38,7 @@ type Writer struct {
 	mu  sync.Mutex
 	gz  *gzip.Writer
 	enc *json.Encoder
+	buf []byte
 	err error
 }
 
@@ -60,12 +62,37 @@ func (w *Writer) Write(l Line) error {
 		w.encode(Line{Tallies: l.Tallies[:chunk]})
 		l.Tallies = l.Tallies[chunk:]
 	}
-	for len(l.Samples) > chunk {
-		w.encode(Line{Samples: l.Samples[:chunk]})
-		l.Samples = l.Samples[chunk:]
+	w.encodeSamples(l.Samples)
+	if l.Samples = nil; !l.empty() {
+		w.encode(l)
 	}
-	w.encode(l)
 	return w.err
+}
+
+// empty reports whether nothing is set.
+func (l *Line) empty() bool {
+	return l.Run == nil && l.Facts == nil && l.FactsAfter == nil && l.Stream == nil && l.Event == nil && l.Generator == nil && l.Server == nil &&
+		l.End == nil && l.Columns == nil && len(l.Connections) == 0 && len(l.Tallies) == 0
+}
+
+// encodeSamples writes samples in columns, those one by one that do not fit.
+func (w *Writer) encodeSamples(samples []Sample) {
+	for len(samples) > 0 && w.err == nil {
+		c, n := columnsOf(samples)
+		if n == 0 {
+			w.encode(Line{Samples: samples[:1]})
+			samples = samples[1:]
+			continue
+		}
+		samples = samples[n:]
+		var err error
+		if w.buf, err = c.appendTo(w.buf[:0]); err == nil {
+			_, err = w.gz.Write(w.buf)
+		}
+		if err != nil {
+			w.err = fmt.Errorf("writing the record: %w", err)
+		}
+	}
 }
 
 func (w *Writer) encode(l Line) {
@@ -102,127 +129,6 @@ func (w *Writer) Close() error {
 		return w.err
 	}
 	w.err = errors.New("the record is closed")
-	return nil
-}
-
-// Bounds of what Read accepts, so that a broken or hostile file ends in an error and not in swap.
-const (
-	maxLine  = 64 << 20
-	maxTotal = 8 << 30
-)
-
-// Read reads a record, gzip or plain. A file that was cut (kill -9, a full disk) gives everything up
-// to its last whole line, with Record.End nil and cut true. Anything else that is wrong is an error
-// that names the line.
-func Read(r io.Reader) (rec *Record, cut bool, err error) {
-	br := bufio.NewReaderSize(r, 64<<10)
-	var in io.Reader = br
-	if magic, _ := br.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
-		gz, err := gzip.NewReader(br)
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			return nil, false, errors.New("reading the record: it ends inside its gzip header: nothing was recorded")
-		}
-		if err != nil {
-			return nil, false, fmt.Errorf("reading the record: %w", err)
-		}
-		gz.Multistream(false)
-		in = gz
-	}
-	rec = &Record{}
-	err = rec.readLines(bufio.NewReaderSize(io.LimitReader(in, maxTotal), 256<<10))
-	if err != nil {
-		return nil, false, err
-	}
-	if rec.Run.ID == "" {
-		return nil, false, errors.New("reading the record: it has no run line: not a podskew record, or cut before anything was recorded")
-	}
-	rec.Connections = latest(rec.Connections)
-	return rec, rec.End == nil, nil
-}
-
-// latest keeps the last row of each connection, at the place of its first: agents report a long-lived
-// connection while it is open and again when it closes.
-func latest(rows []Connection) []Connection {
-	type key struct {
-		stream, agent string
-		id            int
-	}
-	at := make(map[key]int, len(rows))
-	out := rows[:0]
-	for _, c := range rows {
-		k := key{c.Stream, c.Agent, c.ID}
-		if i, seen := at[k]; seen {
-			out[i] = c
-			continue
-		}
-		at[k] = len(out)
-		out = append(out, c)
-	}
-	return out
-}
-
-// readLines stops without an error at the last whole line of a file that was cut.
-func (rec *Record) readLines(in *bufio.Reader) error {
-	for n := 1; ; n++ {
-		line, err := readLine(in)
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return nil // a last line without its newline is not whole
-		case err != nil:
-			return fmt.Errorf("reading the record: line %d: %w", n, err)
-		}
-		if err := rec.add(line, n); err != nil {
-			return err
-		}
-	}
-}
-
-func readLine(in *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > maxLine {
-			return nil, fmt.Errorf("longer than %d bytes", maxLine)
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
-		}
-	}
-}
-
-func (rec *Record) add(data []byte, n int) error {
-	var l Line
-	if err := json.Unmarshal(data, &l); err != nil {
-		return fmt.Errorf("reading the record: line %d: %w", n, err)
-	}
-	if (n == 1) != (l.Run != nil) {
-		return fmt.Errorf("reading the record: line %d: the run line must be the first line and only that", n)
-	}
-	switch {
-	case l.Run != nil:
-		if l.Version != Version {
-			return fmt.Errorf("reading the record: apiVersion is %q, this podskew reads %q", l.Version, Version)
-		}
-		rec.Run = *l.Run
-	case l.Facts != nil:
-		rec.Facts = *l.Facts
-	case l.FactsAfter != nil:
-		rec.FactsAfter = l.FactsAfter
-	case l.Stream != nil:
-		rec.Streams = append(rec.Streams, *l.Stream)
-	case l.Event != nil:
-		rec.Events = append(rec.Events, *l.Event)
-	case l.Generator != nil:
-		rec.Generators = append(rec.Generators, *l.Generator)
-	case l.Server != nil:
-		rec.Servers = append(rec.Servers, *l.Server)
-	case l.End != nil:
-		rec.End = l.End
-	}
-	rec.Connections = append(rec.Connections, l.Connections...)
-	rec.Tallies = append(rec.Tallies, l.Tallies...)
-	rec.Samples = append(rec.Samples, l.Samples...)
 	return nil
 }
 

@@ -112,3 +112,16 @@ func (h Histogram) Mean() float64 {
 
 // IsZero reports whether nothing was counted (it lets json omit the histogram).
 func (h Histogram) IsZero() bool { return len(h.Buckets) == 0 }
+
+// LatencyBucket returns the index of the bucket that holds a number of seconds: 0 for what is negative or no number, the last
+// bucket for what is longer than 292 years.
+func LatencyBucket(seconds float64) uint16 {
+	switch ns := seconds * 1e9; {
+	case !(ns > 0):
+		return 0
+	case ns >= math.MaxInt64:
+		return uint16(BucketIndex(math.MaxInt64))
+	default:
+		return uint16(BucketIndex(int64(math.Round(ns)))) // #nosec G115 -- below 7,296
+	}
+}

@@ -22,6 +22,7 @@ type Record struct {
 	Connections []Connection
 	Tallies     []Tally
 	Samples     []Sample
+	Latencies   []Latencies // in place of Samples, if so read
 	Events      []Event
 	Generators  []Generator // one per stream and agent that finished
 	Servers     []Server    // what the echo pods counted themselves, asked when the load had ended
@@ -213,10 +214,11 @@ type Connection struct {
 	Local       string         `json:"local,omitempty"`   // ip:port it left from; "" if it never left
 	Opened      float64        `json:"opened"`            // when the dial began
 	Connected   float64        `json:"connected,omitempty"`
-	Closed      float64        `json:"closed,omitempty"`   // 0: still open when the record ended
-	Requests    int            `json:"requests"`           // answered ones, errors by status included
-	Backend     string         `json:"backend,omitempty"`  // pod of the first answer; "" if nobody answered
-	Observed    string         `json:"observed,omitempty"` // client ip:port that pod saw
+	Closed      float64        `json:"closed,omitempty"`    // 0: still open when the record ended
+	Requests    int            `json:"requests"`            // answered ones, errors by status included
+	Backend     string         `json:"backend,omitempty"`   // pod of the first answer; "" if nobody answered
+	Observed    string         `json:"observed,omitempty"`  // client ip:port that pod saw
+	Forwarded   string         `json:"forwarded,omitempty"` // X-Forwarded-For as that pod got it; "": none, or the answer did not say
 	ServerConn  uint64         `json:"serverConn,omitempty"`
 	Others      map[string]int `json:"others,omitempty"`      // answers by other pods on this connection: an L7 hop, or a fault
 	Error       ErrorKind      `json:"error,omitempty"`       // how it ended, if not as planned
@@ -265,11 +267,37 @@ type Sample struct {
 	Error      ErrorKind `json:"e,omitempty"`
 }
 
-// Event is something that was done to the cluster during the run.
-type Event struct {
-	At   float64 `json:"at"`
-	What string  `json:"what"`
+// Latencies are the samples of one stream and agent without their times: all that the analysis needs of them, at six bytes
+// each. The columns are equally long. A record has any number of them for one agent.
+type Latencies struct {
+	Stream, Agent string
+	Connections   []uint32 // Connection.ID of each answered request
+	Buckets       []uint16 // its latency: the index of its bucket in a Histogram
 }
+
+// Event is something that was done to the cluster during the run, or that the cluster said of itself.
+type Event struct {
+	At        float64   `json:"at"`                  // when it was asked for, or seen
+	What      string    `json:"what"`                // for people
+	Kind      EventKind `json:"kind,omitempty"`      // "": only What tells
+	Target    string    `json:"target,omitempty"`    // pod, node or Service it was done to; "" all echo pods
+	Before    string    `json:"before,omitempty"`    // what was changed, as it was: replicas, a policy, …
+	After     string    `json:"after,omitempty"`     // and as it became
+	Effective float64   `json:"effective,omitempty"` // when every node in use had programmed what came of it; 0: not known
+}
+
+// EventKind is what sort of event it is.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventScale   EventKind = "scale"   // Before and After are numbers of replicas
+	EventRestart EventKind = "restart" // pods are replaced by new ones, all of them or Target
+	EventPolicy  EventKind = "policy"  // a setting of the Service
+	EventReady   EventKind = "ready"   // Target, a pod, became a ready endpoint
+	EventUnready EventKind = "unready" // Target is listed as an endpoint that is not ready
+	EventRemoved EventKind = "removed" // Target is no endpoint any more
+)
 
 // Generator is what one source of load says about itself at the end of a stream: whether it, and not the target, was the
 // limit.
@@ -293,6 +321,7 @@ type Generator struct {
 	HeldBack     float64    `json:"heldBack,omitempty"`     // seconds that connections waited because results were not taken fast enough
 	Conntrack    *Conntrack `json:"conntrack,omitempty"`    // of the network namespace; nil: not readable
 	DroppedRows  int        `json:"droppedRows,omitempty"`  // connections beyond the cap on rows: in the tallies, not among Connections
+	StrayAnswers int        `json:"strayAnswers,omitempty"` // udp: datagrams that came too late, twice, or for somebody else
 	MaximumBatch int        `json:"maximumBatch,omitempty"` // answers taken in one turn of an event loop at most
 }
 
