@@ -2,6 +2,7 @@ package echo
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,7 +24,8 @@ type connection struct {
 	client    netip.AddrPort // invalid if the transport has no such addresses
 	remote    string         // the client as text
 	proxied   string         // the source that a preamble named, or ""
-	meter     sync.Once      // guards usage
+	tls       bool
+	meter     sync.Once // guards usage
 	usage     *usage
 	numberHdr []string // header values, made once
 	remoteHdr []string
@@ -46,14 +48,24 @@ func connectionOf(r *http.Request) *connection {
 // connContext is the server's ConnContext. It must not ask conn for its peer: that would read a PROXY protocol preamble
 // in the loop that accepts connections, and one silent client would stop it.
 func (s *Server) connContext(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{number: s.accepted.Add(1), conn: conn})
+	return context.WithValue(ctx, connectionKey{}, s.newConnection(conn))
 }
 
-// identified returns c with its peer filled in from its first request.
-func (s *Server) identified(c *connection, r *http.Request) *connection {
+// newConnection numbers a connection.
+func (s *Server) newConnection(conn net.Conn) *connection {
+	c := &connection{number: s.accepted.Add(1), conn: conn}
+	if secure, ok := conn.(*tls.Conn); ok {
+		c.tls, c.conn = true, secure.NetConn()
+	}
+	return c
+}
+
+// identified returns c with its peer filled in from its first request. The remote address is that of the request or of
+// the connection, as text.
+func (c *connection) identified(remote string) *connection {
 	c.identify.Do(func() {
-		c.remote = r.RemoteAddr
-		if client, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		c.remote = remote
+		if client, err := netip.ParseAddrPort(remote); err == nil {
 			c.client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
 			c.remote = c.client.String()
 		}

@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -22,11 +23,19 @@ type exchange struct {
 }
 
 // ServeHTTP implements http.Handler. Besides /healthz, /readyz, /stats, /metrics and /labels, every path is answered with
-// a [Reply].
+// a [Reply]; /ws can be upgraded to a WebSocket, and gRPC requests are answered as such.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := s.identified(connectionOf(r), r)
+	c := connectionOf(r).identified(r.RemoteAddr)
+	if isGRPC(r) {
+		s.serveGRPC(w, r)
+		return
+	}
+	if isWebSocket(r) {
+		s.serveWebSocket(w, r, c)
+		return
+	}
 	x := &exchange{w: w, r: r, connection: c, face: s.face.Load(), number: c.requests.Add(1)}
-	x.id = s.requestID(r, c.number, x.number)
+	x.id = s.requestID(r.Header[HeaderRequestID], c.number, x.number)
 	x.setHeaders()
 	page := s.page(r.URL.Path)
 	switch {
@@ -70,9 +79,9 @@ func (x *exchange) setHeaders() {
 }
 
 // requestID returns the id that the request came with, if it is printable and not too long, else one of our own.
-func (s *Server) requestID(r *http.Request, connection, request uint64) string {
-	if values := r.Header[HeaderRequestID]; len(values) == 1 && validRequestID(values[0]) {
-		return values[0]
+func (s *Server) requestID(given []string, connection, request uint64) string {
+	if len(given) == 1 && validRequestID(given[0]) {
+		return given[0]
 	}
 	b := make([]byte, 0, len(s.instance)+24)
 	b = append(append(b, s.instance...), '-')
@@ -96,13 +105,10 @@ func validRequestID(id string) bool {
 func (s *Server) serveEcho(x *exchange) {
 	began := time.Now()
 	c := x.connection
-	c.meter.Do(func() {
-		c.usage = s.ledger.open(c.number, c.remote, x.r.Proto, c.client.Addr())
-	})
-	s.ledger.count(c.usage)
+	s.countRequest(c, x.r.Proto)
 	status := s.answer(x)
 	took := time.Since(began)
-	s.meters.observe(status, took)
+	s.meters.observe(x.r.Proto, status, took)
 	if s.options.LogRequests {
 		s.logger.Info("request", "client", c.remote, "connection", c.number, "request", x.number, "requestID", x.id,
 			"protocol", x.r.Proto, "method", x.r.Method, "path", x.r.URL.Path, "status", status, "seconds", took.Seconds())
@@ -110,6 +116,14 @@ func (s *Server) serveEcho(x *exchange) {
 	if status == statusAborted {
 		panic(http.ErrAbortHandler) // there is nobody left to answer
 	}
+}
+
+// countRequest enters a request into the ledger. A connection is one of the protocol of its first request.
+func (s *Server) countRequest(c *connection, protocol string) {
+	c.meter.Do(func() {
+		c.usage = s.ledger.open(c.number, c.remote, protocol, c.client.Addr())
+	})
+	s.ledger.count(c.usage)
 }
 
 // statusAborted stands for requests whose client went away before the answer. It is never sent.
@@ -124,20 +138,11 @@ func (s *Server) answer(x *exchange) int {
 	if status := x.discardBody(); status != 0 {
 		return status
 	}
-	if wish.delay > 0 {
-		timer := time.NewTimer(wish.delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-x.r.Context().Done():
-			return statusAborted
-		}
-	}
-	if wish.fail >= 0 && !s.draw(wish.fail) {
-		wish.status = http.StatusOK
+	if !s.grant(x.r.Context(), &wish) {
+		return statusAborted
 	}
 	buffer, _ := s.bodies.Get().(*[]byte)
-	body := x.connection.textOf(x.face).appendReply((*buffer)[:0], x.r, x.number, x.id)
+	body := x.connection.textOf(x.face).appendReply((*buffer)[:0], askedOf(x.r), x.number, x.id)
 	body = pad(body, wish.size)
 	x.write(wish, body)
 	if cap(body) <= maxPooledBody {
@@ -145,6 +150,23 @@ func (s *Server) answer(x *exchange) int {
 		s.bodies.Put(buffer)
 	}
 	return wish.status
+}
+
+// grant waits as long as is wished for, and decides what the status will be. It reports false if ctx ended meanwhile.
+func (s *Server) grant(ctx context.Context, wish *wishes) bool {
+	if wish.delay > 0 {
+		timer := time.NewTimer(wish.delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if wish.fail >= 0 && !s.draw(wish.fail) {
+		wish.status = http.StatusOK
+	}
+	return true
 }
 
 // write sends the answer.

@@ -61,8 +61,8 @@ func (l *pipeListener) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: l.dial}}
 }
 
-// status asks and returns the status, or 0 if there was no answer.
-func status(c *http.Client, path string) int {
+// statusOf asks and returns the status, or 0 if there was no answer.
+func statusOf(c *http.Client, path string) int {
 	response, err := c.Get("http://echo" + path)
 	if err != nil {
 		return 0
@@ -82,17 +82,17 @@ func TestStopping(t *testing.T) {
 		listener := newPipeListener()
 		signal, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- s.Serve(signal, listener) }()
+		go func() { ended <- s.Serve(signal, Listeners{HTTP: listener}) }()
 		synctest.Wait()
 		kept := listener.client()
-		if got := status(kept, "/readyz"); got != 200 {
+		if got := statusOf(kept, "/readyz"); got != 200 {
 			t.Errorf("ready: %d, want 200", got)
 		}
 
 		began := time.Now()
 		stop()
 		synctest.Wait()
-		if got := status(kept, "/readyz"); got != 503 {
+		if got := statusOf(kept, "/readyz"); got != 503 {
 			t.Errorf("ready right after the signal: %d, want 503", got)
 		}
 		flip, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://echo/readyz?ready=true", nil)
@@ -105,15 +105,15 @@ func TestStopping(t *testing.T) {
 
 		time.Sleep(5*time.Second - 1)
 		fresh := listener.client()
-		if kept, fresh := status(kept, "/"), status(fresh, "/"); kept != 200 || fresh != 200 {
+		if kept, fresh := statusOf(kept, "/"), statusOf(fresh, "/"); kept != 200 || fresh != 200 {
 			t.Errorf("at the end of the grace period: %d on an old connection, %d on a new one, want 200", kept, fresh)
 		}
 		under := make(chan int)
-		go func() { under <- status(listener.client(), "/?delay=3s") }()
+		go func() { under <- statusOf(listener.client(), "/?delay=3s") }()
 		synctest.Wait()
 		time.Sleep(1 + time.Millisecond)
 		synctest.Wait()
-		if got := status(listener.client(), "/"); got != 0 {
+		if got := statusOf(listener.client(), "/"); got != 0 {
 			t.Errorf("a new connection while draining: %d, want none", got)
 		}
 		if got := <-under; got != 200 {
@@ -140,9 +140,9 @@ func TestRequestsThatDoNotEndAreCutOff(t *testing.T) {
 		listener := newPipeListener()
 		signal, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- s.Serve(signal, listener) }()
+		go func() { ended <- s.Serve(signal, Listeners{HTTP: listener}) }()
 		answer := make(chan int)
-		go func() { answer <- status(listener.client(), "/?delay=1m") }()
+		go func() { answer <- statusOf(listener.client(), "/?delay=1m") }()
 		synctest.Wait()
 		began := time.Now()
 		stop()
@@ -162,7 +162,7 @@ func TestALostListenerIsAnError(t *testing.T) {
 				listener := newPipeListener()
 				signal, stop := context.WithCancel(t.Context())
 				ended := make(chan error)
-				go func() { ended <- New(Options{Grace: time.Hour}).Serve(signal, listener) }()
+				go func() { ended <- New(Options{Grace: time.Hour}).Serve(signal, Listeners{HTTP: listener}) }()
 				synctest.Wait()
 				if when == "in the grace period" {
 					stop()
@@ -184,9 +184,9 @@ func TestDelaysAreKeptToTheMoment(t *testing.T) {
 		signal, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		s := New(Options{})
-		go func() { ended <- s.Serve(signal, listener) }()
+		go func() { ended <- s.Serve(signal, Listeners{HTTP: listener}) }()
 		began := time.Now()
-		if got := status(listener.client(), "/?delay=1m"); got != 200 || time.Since(began) != time.Minute {
+		if got := statusOf(listener.client(), "/?delay=1m"); got != 200 || time.Since(began) != time.Minute {
 			t.Errorf("%d after %v, want 200 after 1m", got, time.Since(began))
 		}
 

@@ -17,7 +17,7 @@ const maxScrapes = 4
 type meters struct {
 	pages    http.Handler
 	requests *prometheus.CounterVec
-	ok       prometheus.Counter // requests with status 200, looked up once
+	ok       map[string]prometheus.Counter // requests with status 200 by protocol, looked up once
 	duration prometheus.Histogram
 }
 
@@ -26,15 +26,18 @@ func newMeters(s *Server) *meters {
 	m := &meters{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "podskew_echo_requests_total",
-			Help: "Requests answered, by status; 499 stands for clients that went away first.",
-		}, []string{"code"}),
+			Help: "Requests answered, by protocol and status; 499 stands for clients that went away first, and 200 for every answer of a protocol without statuses.",
+		}, []string{"protocol", "code"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "podskew_echo_request_duration_seconds",
 			Help:    "Time from the end of a request's header to the end of its answer, delays on request included.",
 			Buckets: prometheus.ExponentialBuckets(25e-6, 4, 12), // 25 µs to 105 s
 		}),
 	}
-	m.ok = m.requests.WithLabelValues("200")
+	m.ok = map[string]prometheus.Counter{}
+	for _, protocol := range []string{"HTTP/1.0", "HTTP/1.1", "HTTP/2.0", ProtocolGRPC, ProtocolWebSocket, ProtocolTCP, ProtocolUDP} {
+		m.ok[protocol] = m.requests.WithLabelValues(protocol, "200")
+	}
 	id := s.options.Identity
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -50,8 +53,11 @@ func newMeters(s *Server) *meters {
 			Name: "podskew_echo_connections_open", Help: "Connections open now.",
 		}, func() float64 { return float64(s.open.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "podskew_echo_connections_accepted_total", Help: "Connections accepted, probes included.",
+			Name: "podskew_echo_connections_accepted_total", Help: "Connections accepted, probes included, and UDP flows.",
 		}, func() float64 { return float64(s.accepted.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "podskew_echo_garbage_total", Help: "Datagrams and lines that were not answered because they make no sense.",
+		}, func() float64 { return float64(s.garbage.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "podskew_echo_connections_rejected_total", Help: "Connections reset because too many were open.",
 		}, func() float64 { return float64(s.turned.Load()) }),
@@ -61,13 +67,13 @@ func newMeters(s *Server) *meters {
 }
 
 // observe counts one request.
-func (m *meters) observe(status int, took time.Duration) {
+func (m *meters) observe(protocol string, status int, took time.Duration) {
 	m.duration.Observe(took.Seconds())
-	if status == http.StatusOK {
-		m.ok.Inc()
+	if ok := m.ok[protocol]; ok != nil && status == http.StatusOK {
+		ok.Inc()
 		return
 	}
-	m.requests.WithLabelValues(strconv.Itoa(status)).Inc()
+	m.requests.WithLabelValues(protocol, strconv.Itoa(status)).Inc()
 }
 
 func oneIf(b bool) float64 {

@@ -29,14 +29,6 @@ func (x *exchange) json(value any) {
 	_, _ = x.w.Write(append(body, '\n'))
 }
 
-// serveStats answers with what was counted so far.
-func (s *Server) serveStats(x *exchange) {
-	stats := s.ledger.stats()
-	stats.Pod, stats.Node, stats.Since = x.face.identity.Pod, x.face.identity.Node, s.started
-	stats.Accepted, stats.Open = s.accepted.Load(), s.open.Load()
-	x.json(stats)
-}
-
 // serveReady answers the readiness probe (GET, HEAD), or flips readiness (POST, PUT; ?ready=true or false says which way,
 // PUT must say). Whoever can flip readiness decides where a Service's traffic goes, hence the token.
 func (s *Server) serveReady(x *exchange) {

@@ -36,8 +36,11 @@ func TestStatsCountRequestsByConnectionAndSource(t *testing.T) {
 			{Connection: 2, Client: addressOf(two), Protocol: "HTTP/2.0", Requests: 1},
 		},
 		PerSource: []SourceStats{{Address: "127.0.0.1", Connections: 2, Requests: 3}},
+		PerProtocol: []ProtocolStats{
+			{Protocol: "HTTP/1.1", Connections: 1, Requests: 2}, {Protocol: "HTTP/2.0", Connections: 1, Requests: 1},
+		},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Stats{}, "Since")); diff != "" || got.Since.IsZero() {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Stats{}, "Since", "Seconds", "Usage")); diff != "" || got.Since.IsZero() || got.Seconds <= 0 {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -54,8 +57,8 @@ func TestMetrics(t *testing.T) {
 	do(t, c, http.MethodGet, url+"/healthz")
 	_, body := do(t, c, http.MethodGet, url+"/metrics")
 	for _, want := range []string{
-		`podskew_echo_requests_total{code="200"} 1`,
-		`podskew_echo_requests_total{code="503"} 1`,
+		`podskew_echo_requests_total{code="200",protocol="HTTP/1.1"} 1`,
+		`podskew_echo_requests_total{code="503",protocol="HTTP/1.1"} 1`,
 		`podskew_echo_request_duration_seconds_count 2`,
 		`podskew_echo_connections_open 1`,
 		`podskew_echo_connections_accepted_total 1`,

@@ -23,6 +23,14 @@ const (
 	HeaderToken = "X-Podskew-Token" //nolint:gosec // the name of a header, not what is in it
 )
 
+// Names of the protocols besides HTTP, as they stand in a [Reply] and in [Stats].
+const (
+	ProtocolGRPC      = "gRPC"
+	ProtocolWebSocket = "WebSocket"
+	ProtocolTCP       = "TCP"
+	ProtocolUDP       = "UDP"
+)
+
 // Unknown stands for an identity field that the pod was not told, or was told something malformed.
 const Unknown = "unknown"
 
@@ -55,6 +63,8 @@ type Reply struct {
 	// ProxyProtocol is the source that a PROXY protocol preamble named, as address:port; "" without one. When it is set,
 	// Client is that source, too.
 	ProxyProtocol string `json:"proxyProtocol"`
+	// TLS says whether the connection is encrypted.
+	TLS bool `json:"tls"`
 	// Connection is the number of the connection in this server process, from 1.
 	Connection uint64 `json:"connection"`
 	// Request is the number of the request on its connection, from 1.
@@ -63,13 +73,13 @@ type Reply struct {
 	RequestID string `json:"requestID"`
 	// Traceparent is the request's W3C trace context header if it was well-formed, else "".
 	Traceparent string `json:"traceparent"`
-	// Protocol is "HTTP/1.0", "HTTP/1.1" or "HTTP/2.0".
+	// Protocol is "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", [ProtocolWebSocket], [ProtocolTCP] or [ProtocolUDP].
 	Protocol string `json:"protocol"`
-	// Host is the request's Host header or :authority.
+	// Host is the request's Host header or :authority; "" for TCP and UDP.
 	Host string `json:"host"`
-	// Method is the request's method.
+	// Method is the request's method; "" for TCP and UDP.
 	Method string `json:"method"`
-	// Path is the request's path without the query, decoded.
+	// Path is the request's path without the query, decoded; "" for TCP and UDP.
 	Path string `json:"path"`
 	// Unknown lists the identity fields that were missing or malformed, by their JSON names (resources as
 	// "resources.limits.cpu"), sorted. Empty, never null, when the pod knows all about itself.

@@ -3,19 +3,20 @@ package echo
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pires/go-proxyproto"
+	"google.golang.org/grpc"
 )
 
 const (
@@ -31,7 +32,9 @@ const (
 	// the middle of a run changes what the run measures.
 	DefaultIdleTimeout = time.Hour
 
-	maxHeaderBytes    = 16 << 10
+	maxHeaderBytes = 16 << 10
+	// maxStreams is how many requests one HTTP/2 connection may have under way.
+	maxStreams        = 1000
 	readHeaderTimeout = 10 * time.Second
 	bodyTimeout       = 10 * time.Second
 	maxBody           = 1 << 20
@@ -41,8 +44,9 @@ const (
 
 // Options say how to serve. The zero value serves on a free port as an unknown pod, ready for tests.
 type Options struct {
-	// Listen is the address (host:port) that [Server.Run] listens on.
-	Listen string
+	// Listen, ListenTLS, ListenTCP and ListenUDP are the addresses (host:port) that [Server.Run] listens on, for what
+	// [Listeners] says. Empty: not at all.
+	Listen, ListenTLS, ListenTCP, ListenUDP string
 	// Identity is who answers.
 	Identity Identity
 	// PodInfo is the folder of a Downward API volume with the files labels and annotations, which is followed as it
@@ -61,6 +65,8 @@ type Options struct {
 	Drain time.Duration
 	// Token is what requests must carry in [HeaderToken] to flip readiness. Empty: nobody can.
 	Token string
+	// CPULimit is how many cores the process may use, for /stats; see [ReadCPULimit]. 0: what the identity's limit says.
+	CPULimit float64
 	// Seed makes the failures that requests ask for by a share repeatable. Pods of different names fail differently
 	// under the same seed.
 	Seed uint64
@@ -83,11 +89,21 @@ type Server struct {
 	meters *meters
 	bodies sync.Pool // of *[]byte
 
+	grpc     *grpc.Server
+	cpuLimit float64
+
 	ready    atomic.Bool
 	stopping atomic.Bool
 	accepted atomic.Uint64
 	open     atomic.Int64
 	turned   atomic.Uint64
+	garbage  atomic.Uint64
+
+	draining   context.Context // ends when connections at rest are to end
+	startDrain context.CancelFunc
+	cut        context.Context // ends when all are to end
+	cutAll     context.CancelFunc
+	hijacked   sync.WaitGroup // connections that the HTTP server gave up
 
 	mu     sync.Mutex // guards random
 	random *rand.Rand
@@ -108,9 +124,13 @@ func New(o Options) *Server {
 			"node", id.Node),
 		started: time.Now(),
 		info:    newPodInfo(o.PodInfo),
-		ledger:  newLedger(maxTracked),
+		ledger:  newLedger(maxRows, maxSources),
 		random:  rand.New(rand.NewPCG(o.Seed, hash(id.Pod))), //nolint:gosec // failures on request are no secret
 	}
+	s.draining, s.startDrain = context.WithCancel(context.Background())
+	s.cut, s.cutAll = context.WithCancel(context.Background())
+	s.grpc = newGRPC(s)
+	s.cpuLimit = cpuLimitOf(o.CPULimit, id.Resources.Limits.CPU, runtime.NumCPU())
 	s.bodies.New = func() any { return new([]byte) }
 	s.instance = strconv.FormatUint(hash(id.PodUID+s.started.String()), 36)
 	s.face.Store(newFace(id.withZone(s.info.zone())))
@@ -125,34 +145,36 @@ func hash(text string) uint64 {
 	return h.Sum64()
 }
 
-// Run listens on [Options.Listen] and serves until ctx ends; see [Server.Serve].
+// Run listens on what the options name and serves until ctx ends; see [Server.Serve].
 func (s *Server) Run(ctx context.Context) error {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", s.options.Listen)
+	listeners, err := s.options.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("starting the echo server: %w", err)
 	}
-	return s.Serve(ctx, listener)
+	return s.Serve(ctx, listeners)
 }
 
-// Serve serves HTTP/1.1 and HTTP/2 without TLS (with prior knowledge) on listener, which it closes. When ctx ends the
-// server is unready at once, serves on for the grace period, new connections included, and then drains: it accepts no
-// more, closes idle connections and waits for requests under way. It returns nil when it was told to stop, also if
-// requests had to be cut off.
-func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	server := s.httpServer()
-	served := make(chan error, 1)
+// Serve serves on all listeners, which it closes. When ctx ends the server is unready at once, serves on for the grace
+// period, new connections included, and then drains: it accepts no more, closes idle connections and waits for requests
+// under way. Streams and connections of lines end with the answer under way, WebSockets are told that the server is
+// going away. It returns nil when it was told to stop, also if requests had to be cut off.
+func (s *Server) Serve(ctx context.Context, listeners Listeners) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFollowing()
+	v, err := s.begin(&running, listeners)
+	if err != nil {
+		listeners.close()
+		return fmt.Errorf("starting the echo server: %w", err)
+	}
+	defer s.abandon(v)
 	running.Go(func() { s.info.follow(following, s.podInfoChanged, s.podInfoDegraded) })
-	running.Go(func() { served <- server.Serve(s.wrap(listener)) })
 
 	s.ready.Store(true)
-	s.logStart(listener)
+	s.logStart(listeners)
 	select {
-	case err := <-served:
+	case err := <-v.ended:
 		return fmt.Errorf("serving echo: %w", err)
 	case <-ctx.Done():
 	}
@@ -160,37 +182,27 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	s.ready.Store(false)
 	s.logger.Info("stopping: not ready any more, serving on", "grace", s.options.Grace.String())
 	select {
-	case err := <-served:
+	case err := <-v.ended:
 		return fmt.Errorf("serving echo in the grace period: %w", err)
 	case <-time.After(s.options.Grace):
 	}
-	s.shutdown(ctx, server)
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+	if err := s.drain(ctx, v, s.options.Drain); err != nil {
 		return fmt.Errorf("serving echo: %w", err)
 	}
+	s.logger.Info("stopped", "requests", s.ledger.requests.Load(), "connections", s.accepted.Load())
 	return nil
 }
 
-// shutdown drains the server and cuts off what does not end in time.
-func (s *Server) shutdown(ctx context.Context, server *http.Server) {
-	s.logger.Info("draining", "connections", s.open.Load(), "within", s.options.Drain.String())
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Drain)
-	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		s.logger.Warn("requests cut off", "connections", s.open.Load())
-		_ = server.Close()
-	}
-	s.logger.Info("stopped", "requests", s.ledger.requests.Load(), "connections", s.accepted.Load())
-}
-
-// httpServer returns the HTTP server with its bounds.
+// httpServer returns the HTTP server with its bounds, for both listeners.
 func (s *Server) httpServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: readHeaderTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       s.options.IdleTimeout,
@@ -212,10 +224,10 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 }
 
 // logStart says who serves where, and what is not known about that.
-func (s *Server) logStart(listener net.Listener) {
+func (s *Server) logStart(listeners Listeners) {
 	id := s.face.Load().identity
-	s.logger.Info("serving", "address", listener.Addr().String(), "zone", id.Zone, "hostIP", id.HostIP,
-		"serviceAccount", id.ServiceAccount, "proxyProtocol", s.options.ProxyProtocol)
+	s.logger.Info("serving", append(listeners.addresses(), "zone", id.Zone, "hostIP", id.HostIP,
+		"serviceAccount", id.ServiceAccount, "proxyProtocol", s.options.ProxyProtocol)...)
 	if len(id.Unknown) > 0 {
 		s.logger.Warn("identity is incomplete: check the Downward API fields of the pod's manifest", "unknown", id.Unknown)
 	}

@@ -33,7 +33,7 @@ func serve(t *testing.T, o Options) (*Server, string) {
 	s := New(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, listener) }()
+	go func() { ended <- s.Serve(ctx, Listeners{HTTP: listener}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestLedgerCountsWhatItNoLongerTellsApart(t *testing.T) {
-	l := newLedger(2)
+	l := newLedger(2, 2)
 	// Connections 1 and 2 from .9, 3 from .10, 4 from .11; as many requests on each as its number.
 	for i, host := range []int{9, 9, 10, 11} {
 		number := uint64(i + 1)
@@ -29,9 +29,10 @@ func TestLedgerCountsWhatItNoLongerTellsApart(t *testing.T) {
 			{Address: "10.78.0.9", Connections: 2, Requests: 3},
 			{Address: "10.78.0.10", Connections: 1, Requests: 3},
 		},
-		Truncated: Truncation{Connections: 2, SourceConnections: 1, SourceRequests: 4},
+		PerProtocol: []ProtocolStats{{Protocol: "HTTP/1.1", Connections: 4, Requests: 10}},
+		Truncated:   Truncation{Connections: 2, SourceConnections: 1, SourceRequests: 4},
 	}
-	if diff := cmp.Diff(want, l.stats()); diff != "" {
+	if diff := cmp.Diff(want, l.stats(0, 10)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

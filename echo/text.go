@@ -54,12 +54,33 @@ type connectionText struct {
 	middle []byte // from ,"proxyProtocol": up to and including "request":
 }
 
+// asked is what a reply repeats of its request. Protocols other than HTTP have the protocol's name only.
+type asked struct {
+	forwardedFor, traceparent    []string // values of the headers
+	protocol, host, method, path string
+}
+
+// askedOf returns what a reply repeats of r.
+func askedOf(r *http.Request) asked {
+	return asked{
+		forwardedFor: r.Header["X-Forwarded-For"], traceparent: r.Header["Traceparent"],
+		protocol: r.Proto, host: r.Host, method: r.Method, path: r.URL.Path,
+	}
+}
+
 // textOf returns the rendered part of replies on c under f. Requests on one HTTP/2 connection may race to make it, which
 // costs the loser nothing but time.
 func (c *connection) textOf(f *face) *connectionText {
 	if text := c.text.Load(); text != nil && text.face == f {
 		return text
 	}
+	text := c.render(f)
+	c.text.Store(text)
+	return text
+}
+
+// render makes it.
+func (c *connection) render(f *face) *connectionText {
 	client := c.address()
 	text := &connectionText{face: f}
 	b := append([]byte(nil), f.start...)
@@ -70,44 +91,45 @@ func (c *connection) textOf(f *face) *connectionText {
 	text.start = append(b, `},"forwardedFor":`...)
 	b = append([]byte(nil), ',')
 	b = appendMember(b, "proxyProtocol", c.proxied)
+	b = append(b, `,"tls":`...)
+	b = strconv.AppendBool(b, c.tls)
 	b = append(b, `,"connection":`...)
 	b = strconv.AppendUint(b, c.number, 10)
 	text.middle = append(b, `,"request":`...)
-	c.text.Store(text)
 	return text
 }
 
 // appendReply appends the JSON of the reply to one request, and a newline. It is what encoding/json makes of a [Reply]
 // (a test holds it to that), at a tenth of the price.
-func (text *connectionText) appendReply(b []byte, r *http.Request, request uint64, id string) []byte {
+func (text *connectionText) appendReply(b []byte, a asked, request uint64, id string) []byte {
 	b = append(b, text.start...)
-	b = appendStrings(b, forwardedFor(r.Header["X-Forwarded-For"]))
+	b = appendStrings(b, forwardedFor(a.forwardedFor))
 	b = append(b, text.middle...)
 	b = strconv.AppendUint(b, request, 10)
 	b = append(b, ',')
 	b = appendMember(b, "requestID", id)
 	b = append(b, ',')
-	b = appendMember(b, "traceparent", traceparent(r.Header["Traceparent"]))
+	b = appendMember(b, "traceparent", traceparent(a.traceparent))
 	b = append(b, ',')
-	b = appendMember(b, "protocol", r.Proto)
+	b = appendMember(b, "protocol", a.protocol)
 	b = append(b, ',')
-	b = appendMember(b, "host", r.Host)
+	b = appendMember(b, "host", a.host)
 	b = append(b, ',')
-	b = appendMember(b, "method", r.Method)
+	b = appendMember(b, "method", a.method)
 	b = append(b, ',')
-	b = appendMember(b, "path", r.URL.Path)
+	b = appendMember(b, "path", a.path)
 	return append(b, text.face.end...)
 }
 
 // reply is what appendReply renders, for whoever wants it as a value.
-func (c *connection) reply(f *face, r *http.Request, request uint64, id string) Reply {
+func (c *connection) reply(f *face, a asked, request uint64, id string) Reply {
 	return Reply{
 		Pod: f.identity.Pod, Namespace: f.identity.Namespace, PodIP: f.identity.PodIP, PodUID: f.identity.PodUID,
 		Node: f.identity.Node, HostIP: f.identity.HostIP, Zone: f.identity.Zone, ServiceAccount: f.identity.ServiceAccount,
 		Resources: f.identity.Resources, Client: c.address(),
-		ForwardedFor:  append([]string{}, forwardedFor(r.Header["X-Forwarded-For"])...),
-		ProxyProtocol: c.proxied, Connection: c.number, Request: request, RequestID: id,
-		Traceparent: traceparent(r.Header["Traceparent"]), Protocol: r.Proto, Host: r.Host, Method: r.Method, Path: r.URL.Path,
+		ForwardedFor:  append([]string{}, forwardedFor(a.forwardedFor)...),
+		ProxyProtocol: c.proxied, TLS: c.tls, Connection: c.number, Request: request, RequestID: id,
+		Traceparent: traceparent(a.traceparent), Protocol: a.protocol, Host: a.host, Method: a.method, Path: a.path,
 		Unknown: append([]string{}, f.identity.Unknown...),
 	}
 }

@@ -22,7 +22,7 @@ func FuzzReplyText(f *testing.F) {
 		if zone == "" {
 			identity.Unknown = []string{"node", pod}
 		}
-		c := &connection{number: number, remote: remote, proxied: host}
+		c := &connection{number: number, remote: remote, proxied: host, tls: request%2 == 1}
 		if addr, err := netip.ParseAddrPort(remote); err == nil {
 			c.client = addr
 		}
@@ -30,11 +30,11 @@ func FuzzReplyText(f *testing.F) {
 			"X-Forwarded-For": {forwarded}, "Traceparent": {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
 		}}
 		fc := newFace(identity)
-		want, err := json.Marshal(c.reply(fc, r, request, id))
+		want, err := json.Marshal(c.reply(fc, askedOf(r), request, id))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := c.textOf(fc).appendReply(nil, r, request, id)
+		got := c.textOf(fc).appendReply(nil, askedOf(r), request, id)
 		if string(got) != string(want)+"\n" {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -111,7 +111,7 @@ func BenchmarkMarshal(b *testing.B) {
 	c, f := &connection{number: 1}, newFace(fullIdentity())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := json.Marshal(c.reply(f, r, 1, "id")); err != nil {
+		if _, err := json.Marshal(c.reply(f, askedOf(r), 1, "id")); err != nil {
 			b.Fatal(err)
 		}
 	}

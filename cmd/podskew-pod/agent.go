@@ -33,6 +33,7 @@ type agentOptions struct {
 	targetsFile    string
 	maxLifetime    time.Duration
 	maxConnections int
+	addSources     bool
 }
 
 func newAgentCommand() *cobra.Command {
@@ -55,6 +56,7 @@ func newAgentCommand() *cobra.Command {
 	flags.StringVar(&o.targetsFile, "targets-file", "/etc/podskew/targets", "file with the addresses that may be dialled, one host:port per line; read again for every request")
 	flags.DurationVar(&o.maxLifetime, "max-lifetime", 30*time.Minute, "end after this time, whatever is running")
 	flags.IntVar(&o.maxConnections, "max-connections", 10_000, "concurrent connections over all plans")
+	flags.BoolVar(&o.addSources, "add-sources", false, "add source addresses that plans ask for to this machine's interface while they run (needs NET_ADMIN)")
 	return cmd
 }
 
@@ -68,7 +70,7 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	}
 	deadline := time.Now().Add(o.maxLifetime)
 	agent, err := loadgen.NewAgent(loadgen.AgentConfig{
-		Token: strings.TrimSpace(string(token)), Targets: o.targets, MaxConnections: o.maxConnections, Deadline: deadline, Logger: log,
+		Token: strings.TrimSpace(string(token)), Targets: o.targets, MaxConnections: o.maxConnections, AddSources: o.addSources, Deadline: deadline, Logger: log,
 	})
 	if err != nil {
 		return err

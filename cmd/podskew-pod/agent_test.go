@@ -96,7 +96,7 @@ func target(t *testing.T) string {
 func longPlan(address string) loadgen.Plan {
 	return loadgen.Plan{
 		Run: "r", Stream: "web", Agent: "web-0", Start: time.Now(), Addresses: []record.Address{{HostPort: address}},
-		Path: "/", Protocol: loadgen.Protocol, Connections: 2, Duration: time.Hour, ConnectTimeout: time.Second, Timeout: time.Second,
+		Path: "/", Protocol: loadgen.ProtocolHTTP1, Connections: 2, Duration: time.Hour, ConnectTimeout: time.Second, Timeout: time.Second,
 	}
 }
 

@@ -27,8 +27,17 @@ func newEchoCommand() *cobra.Command {
 		Long: `echo answers every request with the pod, node and zone that served it, the client address the pod saw, and the numbers
 of the connection and of the request on it: as headers (X-Podskew-Pod and others) and as JSON.
 
+It speaks, each the same with the same answer:
+  --listen      HTTP/1.1, HTTP/2 without TLS, gRPC (podskew.v1alpha1.Echo and grpc.health.v1.Health) and, on /ws,
+                WebSockets, where every message is answered
+  --listen-tls  the same inside TLS, with a certificate made at the start that nobody has reason to trust
+  --listen-tcp  a line of JSON for every connection, and for every line sent after that
+  --listen-udp  a datagram of JSON for every datagram that is empty or holds a request id (up to 128 printable
+                characters without blanks), which comes back as requestID
+
 Query parameters change the answer: delay=50ms, status=503, fail=0.1 (that share gets the status), close=true,
-size=BYTES. Further pages: /healthz, /readyz, /stats, /metrics, /labels.
+size=BYTES. Further pages: /healthz, /readyz, /stats, /metrics, /labels. /stats lists connections, 10,000 at a time:
+?from=INDEX goes on, ?limit=ROWS asks for more or fewer, ?rows=compact leaves everything else out.
 
 Who it is, it takes from the environment (POD_NAME, NODE_NAME, ..., which the manifest fills from the Downward API) and
 from the volume with the pod's labels and annotations. On SIGTERM it is unready at once, serves on for the grace
@@ -48,12 +57,16 @@ period, and then drains.`,
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o.Identity = echo.ReadIdentity(os.LookupEnv)
+			o.CPULimit = echo.ReadCPULimit(os.DirFS("/"))
 			o.Logger = slog.New(slog.NewJSONHandler(cmd.OutOrStdout(), nil))
 			return echo.New(o).Run(ctx)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Listen, "listen", ":8080", "address to listen on")
+	flags.StringVar(&o.Listen, "listen", ":8080", "address to listen on for HTTP; empty for none, as with the other three")
+	flags.StringVar(&o.ListenTLS, "listen-tls", ":8443", "address to listen on for HTTP inside TLS")
+	flags.StringVar(&o.ListenTCP, "listen-tcp", ":9000", "address to listen on for lines over TCP")
+	flags.StringVar(&o.ListenUDP, "listen-udp", ":8080", "address to listen on for datagrams")
 	flags.StringVar(&o.PodInfo, "pod-info", podInfoDir, "folder of the Downward API volume with labels and annotations; empty for none, as is the default if there is no such folder")
 	flags.BoolVar(&o.ProxyProtocol, "proxy-protocol", false, "believe PROXY protocol preambles; only where nobody but a load balancer can connect, for anybody can send one")
 	flags.IntVar(&o.MaxConnections, "max-connections", echo.DefaultMaxConnections, "connections at a time; more are reset")

@@ -47,7 +47,9 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown flag", []string{"echo", "--nope"}, 2, "unknown flag: --nope"},
 		{"an unknown role", []string{"nope"}, 2, `unknown command "nope"`},
 		{"a negative grace period", []string{"echo", "--grace=-1s"}, 1, "must not be negative"},
-		{"an address that cannot be", []string{"echo", "--listen=256.0.0.1:1"}, 1, "starting the echo server"},
+		{"an address that cannot be", []string{"echo", "--listen=256.0.0.1:1"}, 1, "starting the echo server: listening for HTTP"},
+		{"a UDP address that cannot be", []string{"echo", "--listen=", "--listen-tls=", "--listen-tcp=", "--listen-udp=256.0.0.1:1"}, 1, "listening for UDP"},
+		{"nothing to listen on", []string{"echo", "--listen=", "--listen-tls=", "--listen-tcp=", "--listen-udp="}, 1, "there is nothing to listen on"},
 		{"a token file that is not there", []string{"echo", "--token-file=/none"}, 1, "reading the token"},
 	}
 	for _, test := range tests {
@@ -95,7 +97,7 @@ func TestEchoStopsOnSIGTERMWithGrace(t *testing.T) {
 	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := program(t, "echo", "--listen=127.0.0.1:0", "--grace=1s", "--token-file="+token)
+	cmd := program(t, "echo", "--listen=127.0.0.1:0", "--listen-tls=127.0.0.1:0", "--listen-tcp=127.0.0.1:0", "--listen-udp=127.0.0.1:0", "--grace=1s", "--token-file="+token)
 	cmd.Stderr = &bytes.Buffer{}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
