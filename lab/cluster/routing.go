@@ -25,15 +25,31 @@ func podRoutes(nodes []Node, except string) []podnet.Route {
 	return routes
 }
 
-// nodeRoutes are a node's routes. The external node has none: it sees the LAN and nothing else.
+// nodeRoutes are a node's routes. The external node sees the LAN and load balancers, and nothing else.
 func nodeRoutes(nodes []Node, n Node) []podnet.Route {
 	if n.External {
-		return nil
+		return balancerRoutes(nodes)
 	}
 	everywhere := podnet.Route{
 		To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: netip.MustParseAddr(controlPlaneIP),
 	}
 	return append(podRoutes(nodes, n.Name), everywhere)
+}
+
+// balancerRoutes lead to the addresses of load balancers: connections are dealt to the workers, as a router does that
+// hears of an address from each of them. Nobody asks a worker whether it has a pod.
+func balancerRoutes(nodes []Node) []podnet.Route {
+	route := podnet.Route{To: netip.MustParsePrefix(balancersCIDR)}
+	for _, n := range nodes {
+		switch {
+		case n.External:
+		case !route.Via.IsValid():
+			route.Via = n.Address
+		default:
+			route.Also = append(route.Also, n.Address)
+		}
+	}
+	return []podnet.Route{route}
 }
 
 // nodeSysctls are written before the node has an interface, so that every later one takes over the defaults. A new

@@ -88,6 +88,7 @@ func runSuper(args []string, events *eventWriter, log *slog.Logger) error {
 	}
 	s.setState(StateReady)
 	events.send(Event{Kind: EventReady})
+	go s.balance(ctx)
 	<-ctx.Done()
 	s.setState(StateFailed)
 	return context.Cause(ctx)

@@ -12,6 +12,7 @@ const (
 	lanCIDR        = "10.77.0.0/24"
 	podsCIDR       = "10.78.0.0/16"
 	servicesCIDR   = "10.79.0.0/16"
+	balancersCIDR  = "10.80.0.0/24"
 	controlPlaneIP = "10.77.0.1"
 	kubernetesIP   = "10.79.0.1"
 	dnsServiceIP   = "10.79.0.10"

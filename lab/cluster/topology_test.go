@@ -45,9 +45,9 @@ func TestRoutes(t *testing.T) {
 		got  any
 		want string
 	}{
-		{"the control plane reaches all pods", podRoutes(nodes, ""), "[{10.78.1.0/24 10.77.0.11} {10.78.2.0/24 10.77.0.12}]"},
-		{"a worker reaches the others' pods and everything else", nodeRoutes(nodes, nodes[0]), "[{10.78.2.0/24 10.77.0.12} {0.0.0.0/0 10.77.0.1}]"},
-		{"the external node reaches the LAN only", nodeRoutes(nodes, nodes[2]), "[]"},
+		{"the control plane reaches all pods", podRoutes(nodes, ""), "[{10.78.1.0/24 10.77.0.11 []} {10.78.2.0/24 10.77.0.12 []}]"},
+		{"a worker reaches the others' pods and everything else", nodeRoutes(nodes, nodes[0]), "[{10.78.2.0/24 10.77.0.12 []} {0.0.0.0/0 10.77.0.1 []}]"},
+		{"the external node reaches load balancers by every worker", nodeRoutes(nodes, nodes[2]), "[{10.80.0.0/24 10.77.0.11 [10.77.0.12]}]"},
 	}
 	for _, tt := range tests {
 		if got := fmt.Sprint(tt.got); got != tt.want {

@@ -29,8 +29,22 @@ type LAN struct {
 
 // Route sends a prefix by way of a gateway on the LAN.
 type Route struct {
-	To  netip.Prefix
-	Via netip.Addr
+	To   netip.Prefix
+	Via  netip.Addr
+	Also []netip.Addr // further gateways; the kernel deals connections to all of them
+}
+
+// on is the route over a link.
+func (r Route) on(link int) *netlink.Route {
+	route := &netlink.Route{LinkIndex: link, Dst: ipNet(r.To), Gw: r.Via.AsSlice()}
+	if len(r.Also) == 0 {
+		return route
+	}
+	route.LinkIndex, route.Gw = 0, nil
+	for _, via := range append([]netip.Addr{r.Via}, r.Also...) {
+		route.MultiPath = append(route.MultiPath, &netlink.NexthopInfo{LinkIndex: link, Gw: via.AsSlice()})
+	}
+	return route
 }
 
 // NewLAN creates the bridge in the calling process's network namespace and gives it the address.
@@ -85,8 +99,7 @@ func (l *LAN) Join(name string, pid int, address netip.Prefix, routes []Route) e
 // AddRoutes adds routes to the calling process's network namespace.
 func (l *LAN) AddRoutes(routes []Route) error {
 	for _, r := range routes {
-		route := netlink.Route{LinkIndex: l.bridge.Attrs().Index, Dst: ipNet(r.To), Gw: r.Via.AsSlice()}
-		if err := netlink.RouteAdd(&route); err != nil {
+		if err := netlink.RouteAdd(r.on(l.bridge.Attrs().Index)); err != nil {
 			return fmt.Errorf("adding the route to %s by %s: %w", r.To, r.Via, err)
 		}
 	}
@@ -124,8 +137,7 @@ func configure(ns netns.NsHandle, address netip.Prefix, onLink []netip.Addr, rou
 		}
 	}
 	for _, r := range routes {
-		route := netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.To), Gw: r.Via.AsSlice()}
-		if err := h.RouteAdd(&route); err != nil {
+		if err := h.RouteAdd(r.on(link.Attrs().Index)); err != nil {
 			return fmt.Errorf("adding the route to %s by %s: %w", r.To, r.Via, err)
 		}
 	}

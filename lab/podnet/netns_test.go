@@ -176,11 +176,11 @@ func TestLANJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = node.Process.Kill(); _ = node.Wait() }()
-	routes := []Route{{netip.MustParsePrefix("10.78.2.0/24"), netip.MustParseAddr("10.77.0.12")}}
+	routes := []Route{{To: netip.MustParsePrefix("10.78.2.0/24"), Via: netip.MustParseAddr("10.77.0.12")}}
 	if err := lan.Join("worker", node.Process.Pid, netip.MustParsePrefix("10.77.0.11/24"), routes); err != nil {
 		t.Fatal(err)
 	}
-	if err := lan.AddRoutes([]Route{{netip.MustParsePrefix("10.78.1.0/24"), netip.MustParseAddr("10.77.0.11")}}); err != nil {
+	if err := lan.AddRoutes([]Route{{To: netip.MustParsePrefix("10.78.1.0/24"), Via: netip.MustParseAddr("10.77.0.11")}}); err != nil {
 		t.Fatal(err)
 	}
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", node.Process.Pid))
