@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 // A rollout is complete some 100 ms before the kube-proxies have programmed its endpoints; load that starts in between
@@ -28,7 +30,7 @@ type canaryProbe struct {
 	agent   string
 	from    string // the agent's node
 	address string
-	node    string // whose rules answer
+	node    string // whose rules answer; "": the cluster's DNS does
 }
 
 func (r *Run) applyCanary(ctx context.Context, pod *corev1.Pod) error {
@@ -43,14 +45,14 @@ func (r *Run) applyCanary(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // canaryProbes asks every node in use once: the client's own node for a cluster IP, the dialled node for a node port,
-// there from every node that dials it.
+// there from every node that dials it; and, for a name, whether the DNS of the client's node knows it.
 func (r *Run) canaryProbes() []canaryProbe {
 	if r.layout.replicas == 0 {
 		return nil
 	}
 	var out []canaryProbe
 	for _, c := range r.d.Scenario.Spec.Clients {
-		addresses, err := r.addresses(c, r.canary)
+		addresses, err := r.canaryAddresses(c)
 		if err != nil {
 			continue // planStreams has refused it
 		}
@@ -59,7 +61,11 @@ func (r *Run) canaryProbes() []canaryProbe {
 				continue
 			}
 			for _, to := range addresses {
-				out = append(out, canaryProbe{a.name, a.node, to.HostPort, cmp.Or(to.Node, a.node)})
+				node := cmp.Or(to.Node, a.node)
+				if c.Target == scenarios.TargetHeadless {
+					node = ""
+				}
+				out = append(out, canaryProbe{a.name, a.node, to.HostPort, node})
 			}
 		}
 	}
@@ -73,7 +79,7 @@ func (r *Run) canaryProbes() []canaryProbe {
 }
 
 // WaitProgrammed returns when the kube-proxy of every node in use has programmed the endpoints of the run as they were
-// when Deploy returned. It has probe ask for the canary, from agents, concurrently, until each was answered. Without a
+// when Deploy returned, and the cluster's DNS knows them where clients dial a name. It has probe ask for the canary, from agents, concurrently, until each was answered. Without a
 // deadline on ctx it gives up after the deployment's timeout. Later changes of endpoints are not waited for.
 func (r *Run) WaitProgrammed(ctx context.Context, probe Probe) error {
 	ctx, cancel := context.WithTimeout(ctx, r.d.Timeout)
@@ -84,9 +90,11 @@ func (r *Run) WaitProgrammed(ctx context.Context, probe Probe) error {
 			if err := p.answered(gctx, probe); err != nil {
 				return err
 			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.programmed[p.node] = true
+			if p.node != "" {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.programmed[p.node] = true
+			}
 			return nil
 		})
 	}
@@ -107,8 +115,13 @@ func (p canaryProbe) answered(ctx context.Context, probe Probe) error {
 			if context.Cause(ctx) == context.Canceled { //nolint:errorlint // the bare one: the caller gave up
 				return ctx.Err()
 			}
+			took := time.Since(begun).Round(100 * time.Millisecond)
+			if p.node == "" {
+				return fmt.Errorf("the cluster's DNS does not know the run's pods within %v (is its domain %s?): %s, asked by %s on %s, says: %w",
+					took, clusterDomain, p.address, p.agent, p.from, err)
+			}
 			return fmt.Errorf("the kube-proxy of node %s has not programmed the run's endpoints within %v (does it run?): %s, asked by %s, says: %w",
-				p.node, time.Since(begun).Round(100*time.Millisecond), p.address, p.agent, err)
+				p.node, took, p.address, p.agent, err)
 		}
 		wait = min(2*wait, longestPause)
 	}

@@ -8,6 +8,7 @@ package cluster
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"sync"
@@ -98,6 +99,10 @@ type Deployment struct {
 	// NodeSelector are labels that nodes must have to take echo pods and agents, or to be dialled, unless the scenario
 	// names them. Nodes set apart for external clients are not subject to it. nil: none.
 	NodeSelector map[string]string
+	// NodeSubnet is the network that the nodes' addresses are of. Agents outside the cluster that are to have several
+	// addresses take free ones of it, for the time of the run, unless their node's annotation podskew.dev/addresses names a
+	// range for them. Invalid: it is not known, and such agents are refused.
+	NodeSubnet netip.Prefix
 	// Expiry is how long after their start agents end by themselves, whatever happens to podskew. 0 is one hour.
 	Expiry time.Duration
 	// Timeout bounds the wait until everything is ready. 0 is two minutes.

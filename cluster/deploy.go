@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 const (
@@ -123,40 +126,83 @@ func (r *Run) fill(ctx context.Context, tell func(string)) error {
 		return r.explained(ctx, err)
 	}
 	tell(r.serviceWords())
+	if err := r.waitBalancer(ctx, tell); err != nil {
+		return r.explained(ctx, err)
+	}
+	if r.dialsPods() {
+		// What agents may dial is in their Secret, and pods have no addresses before they run.
+		if err := r.startEcho(ctx); err != nil {
+			return r.explained(ctx, err)
+		}
+		pods, err := r.ready(ctx, nil, tell)
+		if err != nil {
+			return err
+		}
+		if r.pods, err = waitEndpoints(ctx, r.c.client, r.Namespace(), echoNames(pods)); err != nil {
+			return err
+		}
+	}
 	if err := r.start(ctx); err != nil {
 		return r.explained(ctx, err)
 	}
+	pods, err := r.ready(ctx, r.layout.agents, tell)
+	if err != nil {
+		return err
+	}
+	return r.complete(ctx, pods, tell)
+}
+
+// ready waits for the echo pods and these agents.
+func (r *Run) ready(ctx context.Context, agents []agent, tell func(string)) ([]*corev1.Pod, error) {
 	w := &readyWait{client: r.c.client, namespace: r.Namespace(), echo: r.layout.replicas, agents: map[string]bool{}, progress: tell}
-	for _, a := range r.layout.agents {
+	for _, a := range agents {
 		w.agents[a.name] = true
 	}
 	pods, err := w.wait(ctx)
 	if err != nil {
-		return w.logTail(ctx, err)
+		return nil, w.logTail(ctx, err)
 	}
-	var echo []string
+	return pods, nil
+}
+
+// complete takes up what is known once all pods are ready, and waits for their endpoints.
+func (r *Run) complete(ctx context.Context, pods []*corev1.Pod, tell func(string)) error {
 	var first *corev1.Pod
 	addresses := map[string][]string{}
 	for _, p := range pods {
-		if p.Labels[labelRole] != roleEcho {
+		switch {
+		case p.Labels[labelRole] != roleEcho:
 			addresses[p.Name] = podIPs(p)
-			continue
-		}
-		echo = append(echo, p.Name)
-		if first == nil {
+		case first == nil:
 			first = p
 		}
 	}
 	r.standAt(addresses)
-	if err := waitEndpoints(ctx, r.c.client, r.Namespace(), echo); err != nil {
+	echo := echoNames(pods)
+	if _, err := waitEndpoints(ctx, r.c.client, r.Namespace(), echo); err != nil {
 		return err
 	}
 	tell(fmt.Sprintf("endpoints complete: %d", len(echo)))
 	return r.applyCanary(ctx, first)
 }
 
-// prepare applies what pods need before they can be: the account, the Services (whose addresses the agents' Secret
-// names) and the Lease that keeps Clean away.
+// echoNames are the names of the echo pods among pods.
+func echoNames(pods []*corev1.Pod) []string {
+	var out []string
+	for _, p := range pods {
+		if p.Labels[labelRole] == roleEcho {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// dialsPods reports whether some client dials pods by their addresses.
+func (r *Run) dialsPods() bool {
+	return slices.ContainsFunc(r.d.Scenario.Spec.Clients, func(c scenarios.Client) bool { return c.Target == scenarios.TargetPodIP })
+}
+
+// prepare applies what pods need before they can be: the account, the Services and the Lease that keeps Clean away.
 func (r *Run) prepare(ctx context.Context) error {
 	core, ns := r.c.client.CoreV1(), r.Namespace()
 	g, gctx := errgroup.WithContext(ctx)
@@ -181,15 +227,7 @@ func (r *Run) prepare(ctx context.Context) error {
 		r.canary, err = r.applyService(gctx, canaryServiceObject(r.d))
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	var err error
-	if r.streams, err = r.planStreams(); err != nil {
-		return err
-	}
-	_, err = core.Secrets(ns).Create(ctx, secretObject(r.d.RunID, r.token, r.targets()), createOptions())
-	return step("secret "+secretName, err)
+	return g.Wait()
 }
 
 func (r *Run) applyService(ctx context.Context, o *corev1ac.ServiceApplyConfiguration) (*corev1.Service, error) {
@@ -197,8 +235,8 @@ func (r *Run) applyService(ctx context.Context, o *corev1ac.ServiceApplyConfigur
 	return s, step("service "+*o.Name, err)
 }
 
-// start applies everything that has pods, at once.
-func (r *Run) start(ctx context.Context) error {
+// startEcho applies the echo pods' Deployments. Applying them again changes nothing.
+func (r *Run) startEcho(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, o := range echoDeployments(r.d, r.layout) {
@@ -207,6 +245,21 @@ func (r *Run) start(ctx context.Context) error {
 			return step("deployment "+*o.Name, err)
 		})
 	}
+	return g.Wait()
+}
+
+// start plans the streams, and applies the Secret that names what they dial and everything that has pods.
+func (r *Run) start(ctx context.Context) (err error) {
+	if r.streams, err = r.planStreams(); err != nil {
+		return err
+	}
+	secret := secretObject(r.d.RunID, r.token, r.targets())
+	if _, err := r.c.client.CoreV1().Secrets(r.Namespace()).Create(ctx, secret, createOptions()); err != nil {
+		return step("secret "+secretName, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	g.Go(func() error { return r.startEcho(ctx) })
 	for _, a := range r.layout.agents {
 		g.Go(func() error {
 			_, err := r.c.client.CoreV1().Pods(r.Namespace()).Apply(ctx, agentPod(r.d, a), applyOptions())
@@ -230,7 +283,7 @@ func (r *Run) explained(ctx context.Context, err error) error {
 func (r *Run) serviceWords() string {
 	s := r.service.Spec
 	out := fmt.Sprintf("service %s: %s %s", serviceEcho, s.Type, strings.Join(s.ClusterIPs, " "))
-	if p := nodePort(r.service); p > 0 {
+	if p := httpPort().nodePort(r.service); p > 0 {
 		out += fmt.Sprintf(", node port %d", p)
 	}
 	return out

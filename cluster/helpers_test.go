@@ -128,6 +128,8 @@ type world struct {
 	*fake.Clientset
 	mu     sync.Mutex
 	broken func(*corev1.Pod) // changes pods that would be ready
+
+	ingress []corev1.LoadBalancerIngress // of Services of type LoadBalancer
 }
 
 func newWorld(nodes ...*corev1.Node) *world {
@@ -167,10 +169,17 @@ func (w *world) service(a k8stesting.Action) (bool, runtime.Object, error) {
 		return true, obj, err
 	}
 	s = s.DeepCopy()
-	s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2"}[s.Name]
+	if s.Spec.ClusterIP == "" {
+		s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2"}[s.Name]
+	}
 	s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
-	if s.Spec.Type == corev1.ServiceTypeNodePort {
-		s.Spec.Ports[0].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002}[s.Name]
+	if s.Spec.Type != corev1.ServiceTypeClusterIP {
+		for i := range s.Spec.Ports {
+			s.Spec.Ports[i].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002}[s.Name] + int32(100*i)
+		}
+	}
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		s.Status.LoadBalancer.Ingress = w.ingress
 	}
 	return true, s, w.Tracker().Update(a.GetResource(), s, s.Namespace)
 }

@@ -22,7 +22,8 @@ type node struct {
 	zone     string
 	ips      []netip.Addr // InternalIPs, then ExternalIPs
 	external bool
-	worker   bool // takes the deployment's pods
+	worker   bool   // takes the deployment's pods
+	spare    string // addresses, as CIDR, that agents may take; "": the node does not say
 }
 
 // agent is one agent pod.
@@ -34,6 +35,8 @@ type agent struct {
 	tolerate    bool // every NoSchedule taint: the scenario names the node
 	external    bool
 	port        int
+	connections int
+	sources     []netip.Addr // what it adds to its node's interface and dials from; nil: it has its node's or pod's address
 }
 
 // layout is who stands where: the part of a deployment that is decided before anything is sent.
@@ -45,6 +48,7 @@ type layout struct {
 	replicas  int      // echo pods in total
 	agents    []agent
 	dialled   map[string][]string // client → nodes whose NodePort it dials
+	free      *freeAddresses
 }
 
 // placed is a number of echo pods on one node.
@@ -54,7 +58,7 @@ type placed struct {
 }
 
 func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
-	l := &layout{nodes: map[string]node{}, dialled: map[string][]string{}}
+	l := &layout{nodes: map[string]node{}, dialled: map[string][]string{}, free: newFreeAddresses(d.NodeSubnet, d.RunID, list)}
 	for i := range list {
 		n := newNode(&list[i])
 		n.worker = d.takes(&list[i])
@@ -86,7 +90,7 @@ func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
 }
 
 func newNode(n *corev1.Node) node {
-	out := node{name: n.Name, zone: n.Labels[labelZone]}
+	out := node{name: n.Name, zone: n.Labels[labelZone], spare: n.Annotations[annotationAddresses]}
 	_, out.external = n.Labels[labelExternal]
 	for _, t := range n.Spec.Taints {
 		out.external = out.external || t.Key == labelExternal
@@ -145,6 +149,12 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 			name: fmt.Sprintf("%s-%d", c.Name, i), client: c.Name, node: where[i%len(where)],
 			hostNetwork: c.Vantage == scenarios.VantageNode || c.Vantage == scenarios.VantageExternal,
 			external:    c.Vantage == scenarios.VantageExternal, tolerate: c.Node != "", port: agentPort,
+			connections: c.Connections,
+		}
+		if c.SourceAddresses > 1 {
+			if a.sources, err = l.free.take(l.nodes[a.node], c.SourceAddresses); err != nil {
+				return fmt.Errorf("sourceAddresses: %w", err)
+			}
 		}
 		if a.hostNetwork {
 			taken := l.hostAgents()

@@ -18,6 +18,8 @@ const (
 	labelZone      = "topology.kubernetes.io/zone"
 	labelHostname  = "kubernetes.io/hostname"
 
+	annotationAddresses = "podskew.dev/addresses" // of nodes set apart: the range whose addresses agents may take
+
 	annotationScenario = "podskew.dev/scenario"
 	annotationHolder   = "podskew.dev/holder"
 
@@ -31,11 +33,16 @@ const (
 	secretName    = "agent"
 	policyName    = "podskew"
 
-	portName    = "http"
-	servicePort = 80
-	echoPort    = 8080
-	agentPort   = 8080
+	agentPort = 8080
+
+	// clusterDomain is Kubernetes' default; a cluster does not tell whether it has another.
+	clusterDomain = "cluster.local"
 )
+
+// dnsName is the name that a Service has inside the cluster.
+func dnsName(service, namespace string) string {
+	return service + "." + namespace + ".svc." + clusterDomain
+}
 
 func namespaceOf(runID string) string { return "podskew-" + runID }
 

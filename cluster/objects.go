@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	discoveryv1ac "k8s.io/client-go/applyconfigurations/discovery/v1"
@@ -54,7 +53,10 @@ func runMeta(runID, name string) metav1.ObjectMeta {
 // echoServiceObject is the Service under test, with the scenario's fields under their own names.
 func echoServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
 	s := d.Scenario.Spec.Service
-	spec := corev1ac.ServiceSpec().WithType(serviceType(s)).WithSelector(echoSelector(d.RunID)).WithPorts(servicePortObject())
+	spec := corev1ac.ServiceSpec().WithType(serviceType(s)).WithSelector(echoSelector(d.RunID))
+	for _, p := range echoPorts() {
+		spec.WithPorts(p.onService())
+	}
 	if s.ClusterIP != "" {
 		spec.WithClusterIP(s.ClusterIP)
 	}
@@ -85,20 +87,19 @@ func serviceType(s scenarios.Service) corev1.ServiceType {
 	return corev1.ServiceType(s.Type)
 }
 
-func servicePortObject() *corev1ac.ServicePortApplyConfiguration {
-	return corev1ac.ServicePort().WithName(portName).WithProtocol(corev1.ProtocolTCP).
-		WithPort(servicePort).WithTargetPort(intstr.FromInt32(echoPort))
-}
-
 // canaryServiceObject has no selector: its endpoint is applied by Deploy once those of the echo Service are complete
-// (see canary.go). It has node ports if the echo Service has, and no policy that could hide it from a node.
+// (see canary.go). It has node ports if the echo Service has, no address if that has none, and no policy that could hide
+// it from a node.
 func canaryServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
 	t := corev1.ServiceTypeClusterIP
 	if serviceType(d.Scenario.Spec.Service) != corev1.ServiceTypeClusterIP {
 		t = corev1.ServiceTypeNodePort
 	}
-	return corev1ac.Service(serviceCanary, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).
-		WithSpec(corev1ac.ServiceSpec().WithType(t).WithPorts(servicePortObject()))
+	spec := corev1ac.ServiceSpec().WithType(t).WithPorts(httpPort().onService())
+	if headless := d.Scenario.Spec.Service.ClusterIP; headless != "" {
+		spec.WithClusterIP(headless)
+	}
+	return corev1ac.Service(serviceCanary, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).WithSpec(spec)
 }
 
 // canarySliceObject points the canary Service at one echo pod.
@@ -111,7 +112,7 @@ func canarySliceObject(runID string, pod *corev1.Pod) *discoveryv1ac.EndpointSli
 		family = discoveryv1.AddressTypeIPv6
 	}
 	return discoveryv1ac.EndpointSlice(serviceCanary, pod.Namespace).WithLabels(labels).WithAddressType(family).
-		WithPorts(discoveryv1ac.EndpointPort().WithName(portName).WithProtocol(corev1.ProtocolTCP).WithPort(echoPort)).
+		WithPorts(httpPort().onSlice()).
 		WithEndpoints(discoveryv1ac.Endpoint().WithAddresses(pod.Status.PodIP).WithNodeName(pod.Spec.NodeName).
 			WithConditions(discoveryv1ac.EndpointConditions().WithReady(true).WithServing(true).WithTerminating(false)).
 			WithTargetRef(corev1ac.ObjectReference().WithKind("Pod").WithNamespace(pod.Namespace).WithName(pod.Name).WithUID(pod.UID)))

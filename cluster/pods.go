@@ -14,10 +14,11 @@ import (
 const (
 	podUser = 65532 // the user of the image, too
 
-	echoGrace      = 3 * time.Second // echo serves on after SIGTERM, until its endpoint is gone everywhere, and then drains
-	echoDrain      = 2 * time.Second
-	echoTerminates = 10 * time.Second // after that the kubelet kills
-	agentDeadline  = time.Minute      // beyond Expiry: an agent that did not end by itself is ended
+	echoGrace        = 3 * time.Second // echo serves on after SIGTERM, until its endpoint is gone everywhere, and then drains
+	echoDrain        = 2 * time.Second
+	echoTerminates   = 10 * time.Second // after that the kubelet kills
+	agentConnections = 10_000           // an agent's own limit
+	agentDeadline    = time.Minute      // beyond Expiry: an agent that did not end by itself is ended
 
 	podInfoDir = "/etc/podinfo"
 	agentDir   = "/etc/podskew"
@@ -26,11 +27,13 @@ const (
 // echoPod is the pod that says who answered.
 func echoPod(d Deployment, zone *corev1ac.EnvVarApplyConfiguration) *corev1ac.PodSpecApplyConfiguration {
 	c := podskewContainer(d, roleEcho).
-		WithArgs("echo", "--listen=:"+strconv.Itoa(echoPort), "--grace="+echoGrace.String(), "--drain="+echoDrain.String()).
-		WithPorts(corev1ac.ContainerPort().WithName(portName).WithProtocol(corev1.ProtocolTCP).WithContainerPort(echoPort)).
+		WithArgs("echo", "--grace="+echoGrace.String(), "--drain="+echoDrain.String()).
 		WithEnv(identityEnv()...).WithEnv(resourceEnv(roleEcho)...).WithEnv(zone).
-		WithReadinessProbe(probeEverySecond("/readyz", echoPort)).
+		WithReadinessProbe(probeEverySecond("/readyz", int(httpPort().pod))).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName("podinfo").WithMountPath(podInfoDir).WithReadOnly(true))
+	for _, p := range echoPorts() {
+		c.WithPorts(p.onContainer())
+	}
 	return podskewPod(c).WithRestartPolicy(corev1.RestartPolicyAlways).WithTolerations(tolerations(d)...).
 		WithTerminationGracePeriodSeconds(int64(echoTerminates / time.Second)).
 		WithVolumes(corev1ac.Volume().WithName("podinfo").WithDownwardAPI(corev1ac.DownwardAPIVolumeSource().WithItems(
@@ -43,7 +46,8 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 	c := podskewContainer(d, roleAgent).
 		WithArgs("agent", "--listen=:"+strconv.Itoa(a.port), "--token-file="+agentDir+"/token",
 			"--targets-file="+agentDir+"/targets", "--max-lifetime="+d.Expiry.String()).
-		WithPorts(corev1ac.ContainerPort().WithName(portName).WithProtocol(corev1.ProtocolTCP).WithContainerPort(int32(a.port))).
+		WithArgs(a.limits()...).
+		WithPorts(corev1ac.ContainerPort().WithName(httpPort().name).WithProtocol(corev1.ProtocolTCP).WithContainerPort(int32(a.port))).
 		WithEnv(identityEnv()...).
 		WithReadinessProbe(probeEverySecond("/healthz", a.port)).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName(secretName).WithMountPath(agentDir).WithReadOnly(true))
@@ -51,7 +55,12 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 		WithTerminationGracePeriodSeconds(1).
 		WithActiveDeadlineSeconds(int64((d.Expiry + agentDeadline) / time.Second)).
 		WithAffinity(onNode(a.node)).
+		// Names here are whole ones: trying the search domains first would ask four times as often.
+		WithDNSConfig(corev1ac.PodDNSConfig().WithOptions(corev1ac.PodDNSConfigOption().WithName("ndots").WithValue("1"))).
 		WithVolumes(corev1ac.Volume().WithName(secretName).WithSecret(corev1ac.SecretVolumeSource().WithSecretName(secretName)))
+	if len(a.sources) > 0 {
+		mayAddAddresses(c, spec)
+	}
 	if a.hostNetwork {
 		spec.WithHostNetwork(true).WithDNSPolicy(corev1.DNSClusterFirstWithHostNet)
 	}
@@ -64,6 +73,25 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 	labels := roleLabels(d.RunID, roleAgent)
 	labels[labelClient] = a.client
 	return corev1ac.Pod(a.name, namespaceOf(d.RunID)).WithLabels(labels).WithSpec(spec)
+}
+
+// limits are the flags for what an agent may do beyond its defaults.
+func (a agent) limits() []string {
+	var out []string
+	if a.connections > agentConnections {
+		out = append(out, "--max-connections="+strconv.Itoa(a.connections))
+	}
+	if len(a.sources) > 0 {
+		out = append(out, "--add-sources")
+	}
+	return out
+}
+
+// mayAddAddresses gives an agent the one capability that adding addresses to its node's interface takes. It has to be
+// root for that: a container's capabilities are those of its file's owner otherwise, and the image has none.
+func mayAddAddresses(c *corev1ac.ContainerApplyConfiguration, pod *corev1ac.PodSpecApplyConfiguration) {
+	pod.SecurityContext.WithRunAsNonRoot(false).WithRunAsUser(0).WithRunAsGroup(0)
+	c.SecurityContext.Capabilities.WithAdd("NET_ADMIN")
 }
 
 // podskewPod is what both roles share: nothing they do not need.

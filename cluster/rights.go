@@ -40,7 +40,7 @@ func grants() []grant {
 		{group: "networking.k8s.io", resource: "networkpolicies", verbs: []string{"create"}, why: "closes its pods' other ports"},
 		{group: "apps", resource: "deployments", verbs: append(follow, apply...), why: "deploys and scales echo pods"},
 		{resource: "pods", verbs: append([]string{"list", "watch", "deletecollection"}, apply...), why: "starts agents, follows and ends pods"},
-		{resource: "pods/proxy", verbs: []string{"create"}, why: "sends plans to its agents and reads their results"},
+		{resource: "pods/proxy", verbs: []string{"create"}, why: "sends plans to its agents, and reads their results and what echo pods counted"},
 		{group: "discovery.k8s.io", resource: "endpointslices", verbs: append(follow, apply...), why: "waits for endpoints, and for kube-proxy by its canary"},
 		{group: "coordination.k8s.io", resource: "leases", verbs: append([]string{"get"}, apply...), why: "shows that it is alive"},
 

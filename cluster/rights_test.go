@@ -69,7 +69,7 @@ func TestTheSentenceAboutRights(t *testing.T) {
 	err := c.CheckRights(t.Context(), "d0")
 	want := `nothing was deployed: ann may not
   list nodes in the whole cluster: the run places pods on nodes and reads zones and addresses
-  create pods/proxy in namespace podskew-d0: the run sends plans to its agents and reads their results`
+  create pods/proxy in namespace podskew-d0: the run sends plans to its agents, and reads their results and what echo pods counted`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ type Run struct {
 	service *corev1.Service // as the API server completed it
 	canary  *corev1.Service
 	streams []record.Stream
+	pods    []netip.Addr // of the ready endpoints, sorted; nil unless they are dialled
 
 	mu         sync.Mutex
 	programmed map[string]bool // node → its rules answered for the canary

@@ -2,15 +2,8 @@ package cluster
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podskew/podskew/record"
 	"github.com/podskew/podskew/scenarios"
@@ -23,6 +16,7 @@ func (r *Run) Streams() []record.Stream {
 	for i := range out {
 		out[i].Addresses = slices.Clone(out[i].Addresses)
 		out[i].Agents = slices.Clone(out[i].Agents)
+		out[i].Rates = slices.Clone(out[i].Rates)
 		for j := range out[i].Agents {
 			out[i].Agents[j].IPs = slices.Clone(out[i].Agents[j].IPs)
 		}
@@ -43,88 +37,43 @@ func (r *Run) planStreams() ([]record.Stream, error) {
 }
 
 func (r *Run) planStream(c scenarios.Client) (record.Stream, error) {
-	addresses, err := r.addresses(c, r.service)
+	addresses, err := r.addresses(c)
 	count := max(c.Count, 1)
 	s := record.Stream{
 		ID: c.Name, Client: c.Name, Vantage: string(c.Vantage), Target: string(c.Target), Service: serviceEcho,
-		Addresses: addresses, Protocol: cmp.Or(c.Protocol, scenarios.ProtocolHTTP1),
+		Addresses: addresses, Protocol: cmp.Or(c.Protocol, scenarios.ProtocolHTTP1), TLS: c.TLS,
 		Connections: c.Connections * count, RequestsPerConnection: c.RequestsPerConnection,
-		Requests: c.Requests * count, Duration: c.Duration.Seconds(), Rate: c.Rate * float64(count),
+		Requests: c.Requests * count, Duration: c.Duration.Seconds(), Rate: c.Rate * float64(count), Arrivals: c.Arrivals,
 		ConnectTimeout: c.ConnectTimeout.Seconds(), Timeout: c.Timeout.Seconds(),
+		Concurrency: c.Concurrency * count, StreamsPerConnection: c.StreamsPerConnection, PoolPolicy: c.PoolPolicy,
+		ConnectionLifetime: c.ConnectionLifetime.Seconds(), LifetimeJitter: c.LifetimeJitter, ThinkTime: c.ThinkTime.Seconds(),
+		ConnectionsPerSecond: c.ConnectionsPerSecond * float64(count), Reconnect: c.Reconnect,
+		Resolve: c.Resolve, ResolveOrder: c.ResolveOrder, GRPCPolicy: c.GRPCPolicy,
+	}
+	for _, step := range c.Rates {
+		s.Rates = append(s.Rates, record.RateStep{At: step.At.Seconds(), Rate: step.Rate * float64(count), Ramp: step.Ramp})
 	}
 	for _, a := range r.layout.agents {
-		if a.client == c.Name {
-			s.Agents = append(s.Agents, record.AgentRef{Name: a.name, Node: a.node})
+		if a.client != c.Name {
+			continue
 		}
+		ref := record.AgentRef{Name: a.name, Node: a.node}
+		for _, ip := range a.sources {
+			ref.IPs = append(ref.IPs, ip.String())
+		}
+		s.Agents = append(s.Agents, ref)
 	}
 	return s, err
 }
 
-// standAt fills in the addresses of the agents, known once their pods run.
+// standAt fills in the addresses of the agents, known once their pods run. Those that were given some leave from these
+// only.
 func (r *Run) standAt(ips map[string][]string) {
 	for i := range r.streams {
 		for j := range r.streams[i].Agents {
-			a := &r.streams[i].Agents[j]
-			a.IPs = ips[a.Name]
-		}
-	}
-}
-
-// addresses are what the client would dial to reach the Service.
-func (r *Run) addresses(c scenarios.Client, s *corev1.Service) ([]record.Address, error) {
-	switch c.Target {
-	case scenarios.TargetClusterIP, "":
-		if ip := s.Spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
-			return []record.Address{{HostPort: hostPort(ip, servicePort)}}, nil
-		}
-		return nil, errors.New("the Service has no cluster IP to dial")
-	case scenarios.TargetNodePort:
-		port := nodePort(s)
-		if port == 0 {
-			return nil, errors.New("the Service has no node port: target nodePort needs spec.service.type NodePort")
-		}
-		var out []record.Address
-		for _, name := range r.layout.dialled[c.Name] {
-			ip, err := r.layout.nodes[name].ip(ipv6(s))
-			if err != nil {
-				return nil, err
+			if a := &r.streams[i].Agents[j]; a.IPs == nil {
+				a.IPs = ips[a.Name]
 			}
-			out = append(out, record.Address{HostPort: hostPort(ip.String(), port), Node: name})
-		}
-		return out, nil
-	default:
-		return nil, fmt.Errorf("target %s cannot be run yet", c.Target)
-	}
-}
-
-// targets are all that agents may dial: the Service under test and its canary.
-func (r *Run) targets() []string {
-	var out []string
-	for _, s := range r.streams {
-		for _, a := range s.Addresses {
-			out = append(out, a.HostPort)
 		}
 	}
-	for _, p := range r.canaryProbes() {
-		out = append(out, p.address)
-	}
-	return out
-}
-
-func nodePort(s *corev1.Service) int {
-	for _, p := range s.Spec.Ports {
-		if p.NodePort > 0 {
-			return int(p.NodePort)
-		}
-	}
-	return 0
-}
-
-func ipv6(s *corev1.Service) bool {
-	ip, err := netip.ParseAddr(s.Spec.ClusterIP)
-	return err == nil && ip.Is6() || len(s.Spec.IPFamilies) > 0 && s.Spec.IPFamilies[0] == corev1.IPv6Protocol
-}
-
-func hostPort(ip string, port int) string {
-	return net.JoinHostPort(strings.Trim(ip, "[]"), strconv.Itoa(port))
 }

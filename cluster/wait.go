@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -217,12 +218,14 @@ func tail(ctx context.Context, c kubernetes.Interface, p *corev1.Pod, previous b
 	return out[max(0, len(out)-400):], nil
 }
 
-// waitEndpoints waits until the EndpointSlices of the echo Service list exactly the given pods, all ready.
-func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace string, want []string) error {
+// waitEndpoints waits until the EndpointSlices of the echo Service list exactly the given pods, all ready, and returns
+// their addresses, sorted.
+func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace string, want []string) (addresses []netip.Addr, err error) {
 	var missing, foreign []string
-	err := follow(ctx, sliceFeed(c, namespace), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + serviceEcho},
+	err = follow(ctx, sliceFeed(c, namespace), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + serviceEcho},
 		func(slicesOf map[string]*discoveryv1.EndpointSlice) (bool, error) {
-			have := readyTargets(slicesOf)
+			have, all := readyTargets(slicesOf)
+			addresses = all
 			missing, foreign = nil, nil
 			for _, name := range want {
 				if !have[name] {
@@ -234,22 +237,29 @@ func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace string
 			return len(missing) == 0 && len(foreign) == 0, nil
 		})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the endpoint slices of Service %s did not get complete in time: not listed as ready: %s; listed though not asked for: %s",
+		return nil, fmt.Errorf("the endpoint slices of Service %s did not get complete in time: not listed as ready: %s; listed though not asked for: %s",
 			serviceEcho, listed(missing), listed(foreign))
 	}
-	return err
+	return addresses, err
 }
 
-func readyTargets(all map[string]*discoveryv1.EndpointSlice) map[string]bool {
-	out := map[string]bool{}
+func readyTargets(all map[string]*discoveryv1.EndpointSlice) (pods map[string]bool, addresses []netip.Addr) {
+	pods = map[string]bool{}
 	for _, s := range all {
 		for _, e := range s.Endpoints {
-			if e.TargetRef != nil && e.Conditions.Ready != nil && *e.Conditions.Ready {
-				out[e.TargetRef.Name] = true
+			if e.TargetRef == nil || e.Conditions.Ready == nil || !*e.Conditions.Ready {
+				continue
+			}
+			pods[e.TargetRef.Name] = true
+			for _, a := range e.Addresses[:min(len(e.Addresses), 1)] { // kube-proxy uses the first one only, too
+				if ip, err := netip.ParseAddr(a); err == nil {
+					addresses = append(addresses, ip)
+				}
 			}
 		}
 	}
-	return out
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	return pods, slices.Compact(addresses)
 }
 
 func listed(names []string) string {

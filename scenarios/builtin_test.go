@@ -9,7 +9,10 @@ import (
 )
 
 func TestBuiltinScenarios(t *testing.T) {
-	want := []string{"affinity-clientip", "etp-cluster", "etp-local", "fresh", "keepalive"}
+	want := []string{
+		"affinity-clientip", "etp-cluster", "etp-local", "fresh", "grpc-headless-roundrobin", "grpc-pinning", "headless-per-connection",
+		"http2-pinning", "keepalive", "open-loop", "source-addresses", "udp-pinning", "websocket-pinning",
+	}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Fatal(diff)
 	}
@@ -39,7 +42,7 @@ func TestBuiltinScenarios(t *testing.T) {
 
 // TestBuiltinLoadIsEven holds what the expected shares rest on: slots deal out evenly to the nodes that are dialled.
 func TestBuiltinLoadIsEven(t *testing.T) {
-	for _, name := range []string{"etp-cluster", "etp-local"} {
+	for _, name := range []string{"etp-cluster", "etp-local", "source-addresses"} {
 		s, err := Builtin(name)
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +60,7 @@ func TestUnknownBuiltin(t *testing.T) {
 		t.Fatal("there is a scenario of that name")
 	}
 	want := `there is no built-in scenario "keepalife": did you mean keepalive? ` +
-		"Allowed: affinity-clientip, etp-cluster, etp-local, fresh, keepalive"
+		"Allowed: " + strings.Join(Names(), ", ")
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Error(diff)
 	}

@@ -5,8 +5,15 @@ import (
 	"time"
 )
 
-// ProtocolHTTP1 is the protocol clients speak unless they say otherwise.
-const ProtocolHTTP1 = "http1"
+// The protocols that clients speak.
+const (
+	ProtocolHTTP1     = "http1" // unless they say otherwise
+	ProtocolHTTP2     = "http2"
+	ProtocolGRPC      = "grpc"
+	ProtocolWebSocket = "websocket"
+	ProtocolTCP       = "tcp"
+	ProtocolUDP       = "udp"
+)
 
 // Defaults of fields that are left out.
 const (

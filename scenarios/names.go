@@ -52,16 +52,28 @@ func vantages() choice {
 
 func targets() choice {
 	return choice{
-		built: []string{string(TargetClusterIP), string(TargetNodePort)},
-		notBuilt: []string{
-			string(TargetLoadBalancer), string(TargetHeadless), string(TargetGateway), string(TargetPodIP),
+		built: []string{
+			string(TargetClusterIP), string(TargetNodePort), string(TargetLoadBalancer), string(TargetHeadless), string(TargetPodIP),
 		},
+		notBuilt: []string{string(TargetGateway)},
 	}
 }
 
 func protocols() choice {
-	return choice{built: []string{ProtocolHTTP1}, notBuilt: []string{"http2", "grpc", "udp"}}
+	return choice{built: []string{ProtocolHTTP1, ProtocolHTTP2, ProtocolGRPC, ProtocolWebSocket, ProtocolTCP, ProtocolUDP}}
 }
+
+func poolPolicies() choice { return choice{built: []string{"roundRobin", "lru", "mru", "firstFree"}} }
+
+func reconnects() choice { return choice{built: []string{"backoff", "immediate"}} }
+
+func arrivals() choice { return choice{built: []string{"constant", "poisson"}} }
+
+func resolves() choice { return choice{built: []string{"perRun", "perConnection"}} }
+
+func resolveOrders() choice { return choice{built: []string{"roundRobin", "random", "first"}} }
+
+func grpcPolicies() choice { return choice{built: []string{"pick_first", "round_robin"}} }
 
 // check notes a problem unless value is one that can be run. An empty value is the field's own default and passes.
 func (c choice) check(p *problems, path, value string) {

@@ -74,8 +74,7 @@ const (
 // Target is what clients dial.
 type Target string
 
-// The targets. clusterIP and nodePort can be run; the others are recognised so that the error can
-// say that they are not built yet.
+// The targets. gateway cannot be run; it is recognised so that the error can say that it is not built yet.
 const (
 	TargetClusterIP    Target = "clusterIP"
 	TargetNodePort     Target = "nodePort"

@@ -44,6 +44,8 @@ func (c *structure) value(path string, node ast.Node, typ reflect.Type) {
 		c.text(path, node)
 	case typ.Kind() == reflect.Int:
 		c.integer(path, node)
+	case typ.Kind() == reflect.Bool:
+		c.boolean(path, node)
 	default:
 		c.float(path, node)
 	}
@@ -126,6 +128,12 @@ func (c *structure) text(path string, node ast.Node) {
 		c.wrong(path, node, fmt.Sprintf("text; write %q in quotes if it is meant as text", node.GetToken().Value))
 	default:
 		c.wrong(path, node, "text")
+	}
+}
+
+func (c *structure) boolean(path string, node ast.Node) {
+	if _, ok := node.(*ast.BoolNode); !ok {
+		c.wrong(path, node, "true or false")
 	}
 }
 

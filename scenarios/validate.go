@@ -20,6 +20,12 @@ const (
 	maxRequestTimeout    = 10 * time.Minute
 	minDuration          = 100 * time.Millisecond
 	minRequestTimeout    = time.Millisecond
+	minLifetime          = 10 * time.Millisecond
+	minRate              = 0.001     // requests per second
+	maxRate              = 1_000_000 // requests, or connections, per second
+	maxRateSteps         = 1000
+	maxStreams           = 1000 // on one connection
+	maxSourceAddresses   = 4000
 	maxAffinitySeconds   = 86400 // Kubernetes' own
 	maxExpectations      = 1000
 	maxNameLength        = 63
