@@ -17,6 +17,8 @@ TEST     := $(GO) test -json -shuffle=on -timeout 20m
 # another CGO_ENABLED or -trimpath would compile Kubernetes again.
 export CGO_ENABLED := 0
 BUILD    := $(GO) build
+# gRPC's request tracing brings html/template into the pods' program, and nobody looks at it.
+POD_TAGS := -tags grpcnotrace
 
 # The image of the pods and its architectures. This machine's is bin/podskew-pod itself; the others are built beside it.
 IMAGE    ?= podskew.dev/pod:dev
@@ -24,7 +26,7 @@ ARCHES   := amd64,arm64
 FOREIGN  := $(patsubst %,bin/podskew-pod-linux-%,$(filter-out $(shell $(GO) env GOARCH),amd64 arm64))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench fuzz update scenarios clean
+.PHONY: help deps test-deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench calibrate fuzz update scenarios clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +41,11 @@ build: bin/podskew bin/podskew-pod bin/podskew-lab ## build the three binaries i
 bin/podskew:
 	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew
 bin/podskew-pod:
-	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
+	@$(BUILD) $(POD_TAGS) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
 bin/podskew-lab: # everything of Kubernetes: about six minutes the first time on two cores
 	@cd lab && $(BUILD) -ldflags '-s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' -o ../$@ .
 $(FOREIGN): bin/podskew-pod-linux-%:
-	@GOOS=linux GOARCH=$* $(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
+	@GOOS=linux GOARCH=$* $(BUILD) $(POD_TAGS) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
 
 image: bin/podskew bin/podskew-pod $(FOREIGN) ## write the pods' image to bin/podskew-pod.tar; docker load it where an engine answers
 	@bin/podskew image --arch $(ARCHES) --name $(IMAGE) -o bin/podskew-pod.tar
@@ -76,6 +78,12 @@ fmt: ## format the code
 
 bench: ## run the benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+calibrate: ## simulate 10,000 runs of each null model, and power curves: about half an hour on two cores
+	@$(GO) test ./analyze/skew ./analyze -run 'Calibration|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 3h
+
+bench-peers: bin/podskew bin/podskew-pod ## compare `podskew load` with other load generators: make bench-peers [BENCH_FLAGS=-pin]
+	@GO='$(GO)' hack/bench-peers.sh $(BENCH_FLAGS)
 
 fuzz: ## fuzz every parser for FUZZTIME each
 	@hack/fuzz.sh

@@ -39,6 +39,7 @@ var only = map[string][]string{
 	"k8s.io/":                              {"cluster", "lab"},
 	"sigs.k8s.io/kind/":                    {"kind"},
 	"gonum.org/":                           {"analyze"},
+	"google.golang.org/grpc":               {"echo", "loadgen", "lab"},
 	"github.com/olekukonko/tablewriter":    {"report"},
 	"github.com/spf13/cobra":               {"cmd/podskew", "cmd/podskew-pod", "lab"},
 	"github.com/prometheus/client_golang/": {"echo"},

@@ -34,6 +34,7 @@ type AgentConfig struct {
 	Targets        func() ([]string, error) // host:port list of what may be dialled, asked for every request
 	MaxConnections int                      // concurrent ones over all plans; 0: 10,000
 	MaxPlans       int                      // concurrent ones, and as many probes besides; 0: 64
+	AddSources     bool                     // add source addresses of plans that the machine lacks to its interface, while a plan runs; needs CAP_NET_ADMIN
 	Deadline       time.Time                // what is posted from then on is refused; zero: never
 	Logger         *slog.Logger             // nil: no logs; it never sees the token
 }
@@ -47,6 +48,7 @@ type Agent struct {
 	token [sha256.Size]byte
 	mux   *http.ServeMux
 	world world
+	lent  lentAddresses
 
 	mu          sync.Mutex
 	plans       map[StopRequest]context.CancelFunc // running ones; nil functions do not occur
@@ -74,7 +76,7 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(),
-		world: world{dial: dialTCP, sources: sourceIPs, open: true}, plans: map[StopRequest]context.CancelFunc{},
+		world: world{dial: dialTCP, lookup: lookupAddrs, sockets: true, conntrack: readConntrack, sources: sourceIPs, open: true}, plans: map[StopRequest]context.CancelFunc{},
 	}
 	a.mux.HandleFunc("GET "+HealthPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	a.mux.Handle("POST "+RunPath, a.guarded(a.runPlan))
@@ -193,6 +195,15 @@ func (a *Agent) runPlan(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer release()
 	log := a.cfg.Logger.With("run", plan.Run, "stream", plan.Stream)
+	giveBack, err := a.takeSources(ctx, plan)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := giveBack(); err != nil {
+			log.Warn("source addresses stay until they expire", "error", err.Error())
+		}
+	}()
 	log.Info("plan begins", "connections", plan.Connections, "addresses", len(plan.Addresses))
 	out := newStream(w)
 	defer out.close()
@@ -201,6 +212,21 @@ func (a *Agent) runPlan(w http.ResponseWriter, r *http.Request) error {
 	}
 	log.Info("plan ended", "interrupted", ctx.Err() != nil)
 	return nil
+}
+
+// takeSources sees to it that connections can leave from the plan's sources.
+func (a *Agent) takeSources(ctx context.Context, plan Plan) (giveBack func() error, err error) {
+	if !a.cfg.AddSources {
+		if err := plan.checkOwn(); err != nil {
+			return nil, refuse(http.StatusBadRequest, "sources: %w, and this agent may not add addresses", err)
+		}
+		return func() error { return nil }, nil
+	}
+	giveBack, err = a.lent.borrow(ctx, plan)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "sources: %w", err)
+	}
+	return giveBack, nil
 }
 
 // reserve books the plan's connections. The context ends when the plan is to.

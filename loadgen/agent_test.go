@@ -97,7 +97,7 @@ func TestTheAgentRefuses(t *testing.T) {
 		"another address":                {"POST", RunPath, testToken, with(func(p *Plan) { p.Addresses[0].HostPort = "10.96.0.1:443" }), 403, "10.96.0.1:443 is not among the targets of this run"},
 		"to probe another address":       {"POST", ProbePath, testToken, `{"address": "10.96.0.1:443", "timeoutMs": 10}`, 403, "10.96.0.1:443 is not among the targets of this run"},
 		"a plan that is none":            {"POST", RunPath, testToken, "{", 400, "reading the plan: unexpected EOF"},
-		"fields it does not know":        {"POST", RunPath, testToken, `{"rate": 1}`, 400, `reading the plan: json: unknown field "rate"`},
+		"fields it does not know":        {"POST", RunPath, testToken, `{"velocity": 1}`, 400, `reading the plan: json: unknown field "velocity"`},
 		"two plans":                      {"POST", RunPath, testToken, good + good, 400, "reading the plan: there is more than one JSON value"},
 		"an invalid plan":                {"POST", RunPath, testToken, with(func(p *Plan) { p.Timeout = 0 }), 400, "plan: timeout: 0s: want more than 0 and up to 10m0s"},
 		"a plan beyond the limit":        {"POST", RunPath, testToken, with(func(p *Plan) { p.Connections = 11 }), 429, "11 connections besides the 0 of running plans would be more than the limit of 10"},
@@ -227,7 +227,7 @@ func TestAPlanRunsThroughAnAgentAsItRunsHere(t *testing.T) {
 	if len(got.rows) != 20 || len(got.samples) != 100 || got.sum(byBackend)["a"] != 100 || len(got.open) != 0 {
 		t.Errorf("%d rows, %d samples, requests %v, %d open", len(got.rows), len(got.samples), got.sum(byBackend), len(got.open))
 	}
-	if diff := cmp.Diff(&Done{SampleStride: 1}, got.done, cmp.Transformer("", func(d Done) Done { d.Seconds = 0; return d })); diff != "" {
+	if diff := cmp.Diff(&Done{SampleStride: 1}, got.done, cmp.Transformer("", func(d Done) Done { d.Seconds, d.Generator = 0, nil; return d })); diff != "" {
 		t.Errorf("done (-want +got):\n%s", diff)
 	}
 }

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		benchServer(os.NewFile(3, "address"), os.NewFile(4, "parent"))
 		return
 	}
+	if *client != "" {
+		benchClient(*client)
+		return
+	}
 	m.Run()
 }
 
@@ -69,36 +73,36 @@ func benchServer(address io.Writer, parent io.Reader) {
 }
 
 // startBenchServer starts it and returns its address.
-func startBenchServer(b *testing.B) string {
-	b.Helper()
+func startBenchServer(tb testing.TB) string {
+	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	fromServer, address := pipe(b)
-	parent, toServer := pipe(b)
+	fromServer, address := pipe(tb)
+	parent, toServer := pipe(tb)
 	cmd := exec.Command(self, "-podskew.serve")
 	cmd.ExtraFiles = []*os.File{address, parent}
 	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = toServer.Close()
 		_ = cmd.Wait()
 	})
 	_, _ = address.Close(), parent.Close()
 	line, err := bufio.NewReader(fromServer).ReadString('\n')
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return strings.TrimSpace(line)
 }
 
-func pipe(b *testing.B) (r, w *os.File) {
-	b.Helper()
+func pipe(tb testing.TB) (r, w *os.File) {
+	tb.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r, w
 }
@@ -107,21 +111,12 @@ func pipe(b *testing.B) (r, w *os.File) {
 // core can make does not depend on how busy the server is.
 func perCPU(b *testing.B, run func(requests int)) {
 	b.Helper()
-	began := cpuTime(b)
+	began := cpuTime()
 	b.ResetTimer()
 	run(b.N)
 	b.StopTimer()
-	b.ReportMetric(float64(b.N)/(cpuTime(b)-began).Seconds(), "req/cpu-s")
+	b.ReportMetric(float64(b.N)/(cpuTime()-began).Seconds(), "req/cpu-s")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 const benchConnections = 16
@@ -244,5 +239,64 @@ func BenchmarkParser(b *testing.B) {
 		if err := from.update(&p, n); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkFreshManySources opens connections from several addresses: with -benchtime 1000000x more than one pair of
+// addresses has ports for. It says how much memory that takes.
+func BenchmarkFreshManySources(b *testing.B) {
+	address := startBenchServer(b)
+	perCPU(b, func(requests int) {
+		plan := planOf(func(p *Plan) {
+			p.Addresses = []record.Address{{HostPort: address}}
+			p.Connections, p.Requests, p.Duration, p.RequestsPerConnection = 64, requests, 0, 1
+			p.ConnectTimeout, p.Timeout = time.Minute, time.Minute
+			for i := range 16 {
+				p.Sources = append(p.Sources, "127.0.1."+strconv.Itoa(i+1))
+			}
+		})
+		connections, failed := 0, 0
+		err := Run(b.Context(), plan, func(m Message) error {
+			for _, tally := range m.Tallies {
+				connections += tally.Connections
+			}
+			if m.Progress != nil {
+				failed = m.Progress.Errors
+			}
+			return nil
+		})
+		if err != nil || failed > 0 || connections != requests {
+			b.Fatal(err, failed, connections)
+		}
+	})
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(usage.Maxrss)/1024, "MB-max")
+}
+
+// BenchmarkOpenLoop says how late requests are sent at 20,000 a second.
+func BenchmarkOpenLoop(b *testing.B) {
+	for name, precise := range map[string]bool{"sleeping": false, "precise": true} {
+		b.Run(name, func(b *testing.B) {
+			address := startBenchServer(b)
+			plan := planOf(func(p *Plan) {
+				p.Addresses = []record.Address{{HostPort: address}}
+				p.Connections, p.Requests, p.Duration, p.Rate, p.Precise = 100, max(b.N, 1000), 0, 20_000, precise
+			})
+			b.ResetTimer()
+			err := Run(b.Context(), plan, func(m Message) error {
+				if m.Done != nil {
+					late := m.Done.Generator.Lateness
+					b.ReportMetric(late.Quantile(0.5)*1e6, "µs-late-p50")
+					b.ReportMetric(late.Quantile(0.99)*1e6, "µs-late-p99")
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

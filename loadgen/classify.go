@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -34,8 +35,14 @@ func classify(err error) record.ErrorKind {
 	if _, ok := errors.AsType[parseError](err); ok {
 		return record.ErrParse
 	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return record.ErrParse // not TLS, though it was asked to speak it
+	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return record.ErrDNS // also a resolver that times out: the target was never asked
+	}
+	if errors.Is(err, errStatus) {
+		return record.ErrStatus
 	}
 	if timedOut(err) {
 		return record.ErrTimeout

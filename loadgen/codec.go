@@ -32,6 +32,7 @@ type parser struct {
 
 	// Attribution; empty if the reply has no such header. The slices are the parser's and change with the next reply.
 	pod, client, serverConn []byte
+	by                      *sought // where pod is looked for; nil: where echo pods put it
 
 	head    int
 	left    int64 // of the body or the chunk
@@ -59,7 +60,10 @@ const (
 
 // reset makes the parser ready for the next reply.
 func (p *parser) reset() {
-	*p = parser{pod: p.pod[:0], client: p.client[:0], serverConn: p.serverConn[:0], length: -1}
+	*p = parser{pod: p.pod[:0], client: p.client[:0], serverConn: p.serverConn[:0], by: p.by, length: -1}
+	if p.by != nil {
+		p.by.body = p.by.body[:0]
+	}
 }
 
 // feed consumes bytes from the front of buf and reports how many, and whether the reply is complete. What it left must
@@ -69,7 +73,11 @@ func (p *parser) feed(buf []byte) (n int, done bool, err error) {
 		var used int
 		switch p.state {
 		case inBody, inChunk, untilClose:
+			from := n
 			used, err = p.skip(len(buf) - n)
+			if p.by != nil && p.by.path != "" {
+				p.by.capture(buf[from : from+used])
+			}
 		default:
 			used, err = p.line(buf[n:])
 		}
@@ -79,7 +87,15 @@ func (p *parser) feed(buf []byte) (n int, done bool, err error) {
 			return n, false, err
 		}
 	}
+	p.attribute()
 	return n, true, nil
+}
+
+// attribute takes the name of the pod from the body of a reply that is complete, if that is where it stands.
+func (p *parser) attribute() {
+	if p.by != nil && p.by.path != "" {
+		p.pod = p.by.find(p.pod[:0])
+	}
 }
 
 // skip consumes up to avail bytes of a body.
@@ -212,6 +228,11 @@ func (p *parser) readHeader(line []byte) error {
 	if err != nil {
 		return err
 	}
+	if p.by != nil {
+		if err := p.readSought(name, value); err != nil {
+			return err
+		}
+	}
 	// The length comes first because it tells almost all names apart for nothing.
 	switch len(name) {
 	case len("Connection"):
@@ -219,7 +240,7 @@ func (p *parser) readHeader(line []byte) error {
 			p.readConnection(value)
 		}
 	case len(echo.HeaderPod):
-		if is(name, echo.HeaderPod) {
+		if p.by == nil && is(name, echo.HeaderPod) {
 			return once(&p.hasPod, &p.pod, value)
 		}
 	case len("Content-Length"):
@@ -232,10 +253,7 @@ func (p *parser) readHeader(line []byte) error {
 		}
 	case len("Transfer-Encoding"):
 		if is(name, "Transfer-Encoding") {
-			if p.chunked || !is(value, "chunked") {
-				return parseError("the transfer encoding is not just chunked")
-			}
-			p.chunked = true
+			return p.readEncoding(value)
 		}
 	case len(echo.HeaderConnection):
 		if is(name, echo.HeaderConnection) {
@@ -243,6 +261,24 @@ func (p *parser) readHeader(line []byte) error {
 		}
 	}
 	return nil
+}
+
+func (p *parser) readEncoding(value []byte) error {
+	if p.chunked || !is(value, "chunked") {
+		return parseError("the transfer encoding is not just chunked")
+	}
+	p.chunked = true
+	return nil
+}
+
+// readSought takes the pod from a header field that is not echo's.
+func (p *parser) readSought(name, value []byte) error {
+	if !is(name, p.by.header) {
+		return nil
+	}
+	err := once(&p.hasPod, &p.pod, value)
+	p.pod = nameLike(p.pod)
+	return err
 }
 
 // is compares without regard to the case of ASCII letters.
@@ -379,6 +415,7 @@ func (p *parser) eof(buffered int) error {
 	switch {
 	case p.state == untilClose:
 		p.state = complete
+		p.attribute()
 		return nil
 	case !p.started && buffered == 0:
 		return io.EOF

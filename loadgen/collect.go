@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"time"
 
@@ -24,11 +23,10 @@ const (
 
 // collector hands what the slots measure to the sink, one message after the other.
 type collector struct {
-	run      *run
-	sink     Sink
-	pending  []record.Connection
-	weight   int
-	nextOpen int // slot
+	run     *run
+	sink    Sink
+	pending []record.Connection
+	weight  int
 }
 
 // collect works until all slots are done, or the sink fails.
@@ -37,13 +35,16 @@ func (c *collector) collect() error {
 	defer ticker.Stop()
 	for ticks := 1; ; {
 		select {
-		case row, ok := <-c.run.rows:
+		case rows, ok := <-c.run.rows:
 			if !ok {
 				return c.flush()
 			}
-			if err := c.add(row); err != nil {
-				return err
+			for _, row := range rows {
+				if err := c.add(row); err != nil {
+					return err
+				}
 			}
+			c.run.pending.Add(-int64(len(rows)))
 		case <-ticker.C:
 			if err := c.report(ticks%talliesEvery == 0); err != nil {
 				return err
@@ -103,17 +104,7 @@ func (c *collector) sendOpen() error {
 	if !c.run.world.open {
 		return nil
 	}
-	var open []record.Connection
-	for range c.run.slots {
-		if len(open) == maxOpenRows {
-			break
-		}
-		if row, ok := c.run.slots[c.nextOpen].snapshot(); ok {
-			open = append(open, row)
-		}
-		c.nextOpen = (c.nextOpen + 1) % len(c.run.slots)
-	}
-	for rows := range batches(open, connectionWeight) {
+	for rows := range batches(c.run.driver.snapshots(maxOpenRows), connectionWeight) {
 		if err := c.sink(Message{Open: rows}); err != nil {
 			return err
 		}
@@ -121,19 +112,10 @@ func (c *collector) sendOpen() error {
 	return nil
 }
 
-// snapshot returns the row of the connection in use, if there is one.
-func (s *slot) snapshot() (record.Connection, bool) {
-	s.shard.mu.Lock()
-	defer s.shard.mu.Unlock()
-	row := s.row
-	row.Others = maps.Clone(row.Others)
-	return row, row.ID != 0
-}
-
 // finish sends the rest when all slots are done. late is how long after its start the plan came.
 func (c *collector) finish(late time.Duration) error {
 	r := c.run
-	done := Done{Seconds: r.now().Seconds(), Interrupted: r.stopped.Load(), Problems: r.problems(late)}
+	done := Done{Seconds: r.now().Seconds(), Interrupted: r.stopped.Load(), Problems: r.problems(late), Generator: r.generator()}
 	if err := c.sendTallies(math.MaxInt); err != nil {
 		return err
 	}
@@ -152,7 +134,7 @@ func (c *collector) finish(late time.Duration) error {
 
 func (r *run) progress() *Progress {
 	p := &Progress{Seconds: r.now().Seconds(), Connections: int(r.opened.Load()), Open: int(r.open.Load())}
-	for _, s := range r.shards {
+	for _, s := range r.allShards() {
 		s.mu.Lock()
 		p.Requests += s.requests
 		p.Errors += s.errors
@@ -182,6 +164,15 @@ func (r *run) problems(late time.Duration) []string {
 	}
 	if n := r.droppedOthers.Load(); n > 0 {
 		say("%d answers are missing from the rows of their connections, each of which more than %d pods answered on", n, maxOthers)
+	}
+	if c := r.tuples.conntrack(); c != nil && c.Full {
+		say("the machine's connection-tracking table was full, %d of %d entries: its kernel dropped new connections, whatever the Service did", c.Peak, c.Max)
+	}
+	if n := r.tuples.held.Load(); n > 0 {
+		say("%d connections were opened later than planned, or not at all, so that the machine's connection-tracking table would not be filled", n)
+	}
+	if n := r.droppedRows.Load(); n > 0 {
+		say("%d connections have no rows, since only the first %d have: the tallies count them all", n, r.world.rowCap)
 	}
 	return out
 }

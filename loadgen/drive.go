@@ -32,6 +32,11 @@ const (
 	maxSkew = 250 * time.Millisecond
 	// probeWithin is how long Probe has an agent try.
 	probeWithin = 2 * time.Second
+	// probePath is a page of echo pods that they do not count among the requests they answered.
+	probePath = "/healthz"
+	// openEvery is how often the sink gets the rows of open connections at most, for so many rows; for more, less often.
+	openEvery = 3 * time.Second
+	openRows  = 10_000
 )
 
 // ErrInterrupted is what Drive's error wraps when an agent was told to stop by somebody else than Drive: its pod
@@ -68,7 +73,7 @@ func Drive(ctx context.Context, post Post, plan Plan, sink Sink) error {
 	if err != nil {
 		return fmt.Errorf("encoding the plan: %w", err)
 	}
-	d := driver{plan: plan, post: post, sink: sink, open: map[int]record.Connection{}}
+	d := conversation{plan: plan, post: post, sink: sink, open: map[int]record.Connection{}}
 	// The stream outlives ctx by a moment, so that an interrupted agent can hand over what it has.
 	streamCtx, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer giveUp(nil)
@@ -96,13 +101,14 @@ func Drive(ctx context.Context, post Post, plan Plan, sink Sink) error {
 	return d.explain(ctx, err)
 }
 
-// driver is the state of one Drive.
-type driver struct {
+// conversation is the state of one Drive.
+type conversation struct {
 	plan  Plan
 	post  Post
 	sink  Sink
 	asked time.Time
-	open  map[int]record.Connection // by slot, of the agent's latest word
+	open  map[int]record.Connection // of the agent's latest word; see place
+	shown time.Time                 // when the sink got them last
 	skew  string                    // a sentence, if the agent's clock is off
 	done  *Done
 }
@@ -113,7 +119,7 @@ type sinkError struct{ error }
 func (e sinkError) Unwrap() error { return e.error }
 
 // explain turns what ended the stream into Drive's result.
-func (d *driver) explain(ctx context.Context, err error) error {
+func (d *conversation) explain(ctx context.Context, err error) error {
 	if failed, ok := errors.AsType[sinkError](err); ok {
 		return failed.error
 	}
@@ -129,10 +135,44 @@ func (d *driver) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("agent %s ended in the middle of the run: %w", d.plan.Agent, err)
 }
 
+// place is where the row of an open connection is kept: by slot, so that a new connection takes the place of the one
+// before even if nobody says what became of that; but a channel that balances has several at a time.
+func (d *conversation) place(row record.Connection) int {
+	if d.plan.GRPCPolicy == GRPCRoundRobin {
+		return row.ID
+	}
+	return row.Slot
+}
+
+// mostOpen is how many connections of the plan can be open at a time: one per slot, or one per slot and address.
+func (p *Plan) mostOpen() int {
+	if p.GRPCPolicy == GRPCRoundRobin {
+		return min(p.Connections*maxAddresses, maxConnections)
+	}
+	return p.Connections
+}
+
+// show gives the sink the connections that are open, now and then: whoever keeps them has them even if it is killed.
+func (d *conversation) show() error {
+	pause := openEvery * time.Duration(max(1, len(d.open)/openRows))
+	if len(d.open) == 0 || !d.shown.IsZero() && time.Since(d.shown) < pause {
+		return nil
+	}
+	d.shown = time.Now()
+	if err := d.sink(Message{Open: d.openRows()}); err != nil {
+		return sinkError{err}
+	}
+	return nil
+}
+
+// openRows are the rows of open connections, as the agent told them last.
+func (d *conversation) openRows() []record.Connection {
+	return slices.SortedFunc(maps.Values(d.open), func(a, b record.Connection) int { return cmp.Compare(a.ID, b.ID) })
+}
+
 // handOver gives the sink the connections that were open when the agent was lost.
-func (d *driver) handOver() error {
-	rows := slices.SortedFunc(maps.Values(d.open), func(a, b record.Connection) int { return cmp.Compare(a.ID, b.ID) })
-	for part := range batches(rows, connectionWeight) {
+func (d *conversation) handOver() error {
+	for part := range batches(d.openRows(), connectionWeight) {
 		if err := d.sink(Message{Connections: part}); err != nil {
 			return err
 		}
@@ -141,7 +181,7 @@ func (d *driver) handOver() error {
 }
 
 // stop tells the agent to end, and gives up on its stream if it does not.
-func (d *driver) stop(ctx context.Context, giveUp context.CancelCauseFunc) {
+func (d *conversation) stop(ctx context.Context, giveUp context.CancelCauseFunc) {
 	late := time.AfterFunc(stopWithin, func() { giveUp(errNotEnded) })
 	defer func() {
 		<-ctx.Done()
@@ -161,7 +201,7 @@ func (d *driver) stop(ctx context.Context, giveUp context.CancelCauseFunc) {
 }
 
 // read reads the stream to Done, and sooner if ctx ends.
-func (d *driver) read(ctx context.Context, stream io.ReadCloser, giveUp context.CancelCauseFunc) error {
+func (d *conversation) read(ctx context.Context, stream io.ReadCloser, giveUp context.CancelCauseFunc) error {
 	defer context.AfterFunc(ctx, func() { _ = stream.Close() })()
 	silence := time.AfterFunc(maxSilence, func() { giveUp(errSilent) })
 	defer silence.Stop()
@@ -186,15 +226,15 @@ func (d *driver) read(ctx context.Context, stream io.ReadCloser, giveUp context.
 }
 
 // take passes a message on to the sink.
-func (d *driver) take(m Message) error {
+func (d *conversation) take(m Message) error {
 	switch {
 	case m.Error != "":
 		return errors.New(m.Error)
 	case m.Open != nil:
 		for _, row := range m.Open {
-			d.open[row.Slot] = row
+			d.open[d.place(row)] = row
 		}
-		return nil
+		return d.show()
 	case m.Ready != nil:
 		d.skew = skew(d.plan.Agent, m.Ready.Now, d.asked, time.Now())
 	case m.Done != nil:
@@ -204,8 +244,8 @@ func (d *driver) take(m Message) error {
 		d.done = m.Done
 	}
 	for _, row := range m.Connections {
-		if d.open[row.Slot].ID == row.ID {
-			delete(d.open, row.Slot)
+		if at := d.place(row); d.open[at].ID == row.ID {
+			delete(d.open, at)
 		}
 	}
 	if err := d.sink(m); err != nil {
@@ -226,14 +266,14 @@ func skew(agent string, theirs, asked, answered time.Time) string {
 	return ""
 }
 
-// Probe has an agent try address (ip:port, on the agent's list) until it answers, for at most two seconds or until ctx
+// Probe has an agent try address (host:port, on the agent's list) until it answers, for at most two seconds or until ctx
 // ends. It returns nil once any HTTP answer came.
 func Probe(ctx context.Context, post Post, address string) error {
 	within := probeWithin
 	if deadline, ok := ctx.Deadline(); ok {
 		within = min(within, time.Until(deadline))
 	}
-	body, err := json.Marshal(ProbeRequest{Address: address, TimeoutMs: int(max(within.Milliseconds(), 1))})
+	body, err := json.Marshal(ProbeRequest{Address: address, Path: probePath, TimeoutMs: int(max(within.Milliseconds(), 1))})
 	if err != nil {
 		return fmt.Errorf("encoding the probe: %w", err)
 	}

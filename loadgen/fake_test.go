@@ -178,7 +178,7 @@ func (r *results) byID() []record.Connection {
 func planOf(with func(p *Plan)) Plan {
 	p := Plan{
 		Run: "r", Stream: "web", Agent: "web-0", Start: time.Now(), Addresses: []record.Address{{HostPort: "10.96.0.10:80"}},
-		Path: "/", Protocol: Protocol, Connections: 1, Duration: time.Second, ConnectTimeout: time.Second, Timeout: 2 * time.Second,
+		Path: "/", Protocol: ProtocolHTTP1, Connections: 1, Duration: time.Second, ConnectTimeout: time.Second, Timeout: 2 * time.Second,
 	}
 	if with != nil {
 		with(&p)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/podskew/podskew/record"
 )
@@ -116,13 +117,13 @@ func (m *messageReader) check(msg Message) error {
 		return checkRows(msg.Connections, &m.connections, maxRows, m.checkConnection)
 	case msg.Open != nil:
 		m.open = 0 // they are kept one per slot, so that repeating them costs nothing
-		return checkRows(msg.Open, &m.open, m.plan.Connections, m.checkConnection)
+		return checkRows(msg.Open, &m.open, m.plan.mostOpen(), m.checkConnection)
 	case msg.Tallies != nil:
 		return checkRows(msg.Tallies, &m.tallies, maxRows, m.checkTally)
 	case msg.Samples != nil:
 		return checkRows(msg.Samples, &m.samples, m.plan.sampleCap(), m.checkSample)
 	case msg.Done != nil:
-		return checkDone(msg.Done)
+		return m.checkDone(msg.Done)
 	case len(msg.Error) > maxText:
 		return errors.New("error: too long")
 	}
@@ -153,7 +154,7 @@ func checkReady(r *Ready) error {
 	return nil
 }
 
-func checkDone(d *Done) error {
+func (m *messageReader) checkDone(d *Done) error {
 	if !anyTime(d.Seconds) || len(d.Problems) > maxProblems || d.SampleStride < 0 {
 		return errors.New("done: out of range")
 	}
@@ -162,7 +163,33 @@ func checkDone(d *Done) error {
 			return errors.New("done: a problem is too long")
 		}
 	}
+	if d.Generator == nil {
+		return nil
+	}
+	if err := m.checkGenerator(d.Generator); err != nil {
+		return fmt.Errorf("done: generator: %w", err)
+	}
 	return nil
+}
+
+func (m *messageReader) checkGenerator(g *record.Generator) error {
+	if g.Stream != m.plan.Stream || g.Agent != m.plan.Agent {
+		return fmt.Errorf("it is of stream %q, agent %q, which is not in the plan", g.Stream, g.Agent)
+	}
+	for _, f := range []float64{g.Seconds, g.CPUSeconds, g.CPULimit, g.ClockCost, g.HeldBack} {
+		if f < 0 || f > maxSeconds*maxConnections || math.IsNaN(f) {
+			return errors.New("numbers out of range")
+		}
+	}
+	counts := []int{g.Intended, g.Dropped, g.LocalPorts, g.OutOfPorts, g.ReusedPorts, g.DroppedRows, g.MaximumBatch}
+	if c := g.Conntrack; c != nil {
+		counts = append(counts, c.Max, c.Before, c.Peak, c.HeldBack)
+	}
+	if slices.Min(counts) < 0 || g.Dropped > g.Intended || !(g.Busy >= 0 && g.Busy <= 1) || !optionalName(g.Driver) {
+		return errors.New("numbers out of range")
+	}
+	_, err := checkHistogram(g.Lateness)
+	return err
 }
 
 func (m *messageReader) checkOwner(streamID, agent, address string) error {
@@ -183,7 +210,7 @@ func (m *messageReader) checkConnection(c record.Connection) error {
 		return errors.New("times out of range")
 	case c.Closed != 0 && c.Closed < c.Opened || c.Connected != 0 && c.Connected < c.Opened:
 		return errors.New("it ended before it began")
-	case !optionalName(c.Local) || !optionalName(c.Backend) || !optionalName(c.Observed):
+	case !optionalName(c.Dialled) || !optionalName(c.Local) || !optionalName(c.Backend) || !optionalName(c.Observed):
 		return errors.New("names out of range")
 	case c.Error != "" && !knownKind(c.Error) || len(c.ErrorDetail) > maxDetail:
 		return errors.New("the error is not one of the known")
@@ -202,7 +229,7 @@ func (m *messageReader) checkTally(t record.Tally) error {
 	if err := m.checkOwner(t.Stream, t.Agent, t.Address); err != nil {
 		return err
 	}
-	if t.Second < 0 || t.Second > maxSeconds || t.Requests < 1 || t.Requests > maxRequests || !optionalName(t.Backend) || !optionalName(t.Observed) {
+	if t.Second < 0 || t.Second > maxSeconds || t.Requests < 0 || t.Connections < 0 || t.Requests+t.Connections == 0 || t.Requests > maxRequests || t.Connections > maxRequests || !optionalName(t.Backend) || !optionalName(t.Observed) {
 		return errors.New("out of range")
 	}
 	failed := 0
@@ -240,7 +267,7 @@ func (m *messageReader) checkSample(s record.Sample) error {
 	switch {
 	case s.Stream != m.plan.Stream || s.Agent != m.plan.Agent:
 		return fmt.Errorf("it is of stream %q, agent %q, which is not in the plan", s.Stream, s.Agent)
-	case s.Connection < 1 || !anyTime(s.Sent) || s.Latency < 0 || !anyTime(s.Latency):
+	case s.Connection < 1 || !anyTime(s.Sent) || s.Latency < 0 || !anyTime(s.Latency) || s.Late < 0 || !anyTime(s.Late):
 		return errors.New("numbers out of range")
 	case s.Error != "" && !knownKind(s.Error):
 		return errors.New("the error is not one of the known")

@@ -66,20 +66,25 @@ type attribution struct {
 
 // update takes what a reply says, comparing byte by byte: a proxy may change the pod between two replies on one
 // connection, and that is a finding.
-func (a *attribution) update(p *parser, n *names) (err error) {
-	if string(p.pod) != a.pod {
-		if a.pod, err = n.pod(p.pod); err != nil {
+func (a *attribution) update(p *parser, n *names) error {
+	return a.set(p.pod, p.client, p.serverConn, n)
+}
+
+// set takes the pod's name, the client's ip:port and the number of the connection as a reply has them; any may be empty.
+func (a *attribution) set(pod, client, serverConn []byte, n *names) (err error) {
+	if string(pod) != a.pod {
+		if a.pod, err = n.pod(pod); err != nil {
 			return err
 		}
 	}
-	if string(p.client) != a.client {
-		if err := a.setClient(p.client, n); err != nil {
+	if string(client) != a.client {
+		if err := a.setClient(client, n); err != nil {
 			return err
 		}
 	}
 	a.serverConn = 0
-	if len(p.serverConn) > 0 {
-		if a.serverConn, err = strconv.ParseUint(string(p.serverConn), 10, 64); err != nil {
+	if len(serverConn) > 0 {
+		if a.serverConn, err = strconv.ParseUint(string(serverConn), 10, 64); err != nil {
 			return parseError("the number of the connection is not a number")
 		}
 	}

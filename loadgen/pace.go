@@ -45,14 +45,3 @@ func (p *pacer) heldBack() time.Duration {
 	defer p.mu.Unlock()
 	return p.held
 }
-
-// pace waits for the slot's turn and reports whether another request may be sent then.
-func (s *slot) pace() bool {
-	r := s.run
-	if r.pacer != nil {
-		if at := min(r.pacer.reserve(r.now()), r.end); !r.wait(at - r.now()) {
-			return false
-		}
-	}
-	return s.goesOn(r.now())
-}

@@ -54,6 +54,57 @@ type Plan struct {
 	Driver               string        `json:"driver,omitempty"`               // http1 without TLS: epoll or conn; "": the fastest that this system and the plan allow
 }
 
+// The protocols.
+const (
+	ProtocolHTTP1     = "http1" // HTTP/1.1
+	ProtocolHTTP2     = "http2"
+	ProtocolGRPC      = "grpc"
+	ProtocolWebSocket = "websocket"
+	ProtocolTCP       = "tcp" // connecting only
+	ProtocolUDP       = "udp"
+)
+
+// Arrivals of an open loop.
+const (
+	ArrivalsConstant = "constant" // evenly spaced
+	ArrivalsPoisson  = "poisson"  // with exponential gaps: many clients that know nothing of one another
+)
+
+// When names are resolved, and in which order their addresses are dialled.
+const (
+	ResolvePerRun        = "perRun"        // once, before the load
+	ResolvePerConnection = "perConnection" // again for every dial
+	OrderRoundRobin      = "roundRobin"    // dials take the addresses in turn
+	OrderRandom          = "random"
+	OrderFirst           = "first" // the first address of every answer, as most clients do
+)
+
+// The gRPC policies.
+const (
+	GRPCPickFirst  = "pick_first"  // all calls of a channel on one connection
+	GRPCRoundRobin = "round_robin" // a connection to every address of the name
+)
+
+// The drivers a plan can ask for.
+const (
+	DriverEpoll = "epoll" // Linux, HTTP/1.1 without TLS
+	DriverConn  = "conn"  // Go's network library
+)
+
+// openLoop reports whether requests are sent at times that do not depend on answers.
+func (p *Plan) openLoop() bool { return p.Rate > 0 }
+
+// pooled reports whether requests are dealt to idle connections, and do not belong to one from the start.
+func (p *Plan) pooled() bool { return p.openLoop() || p.PoolPolicy != "" }
+
+// workers is how many requests of a closed loop may be in flight at a time.
+func (p *Plan) workers() int {
+	if p.Concurrency == 0 {
+		return p.Connections * max(p.StreamsPerConnection, 1)
+	}
+	return p.Concurrency
+}
+
 // Attribution says where in an answer the name of the pod stands that gave it. Exactly one field is set.
 type Attribution struct {
 	Header string `json:"header,omitempty"` // name of a header field
@@ -65,7 +116,7 @@ type Message struct {
 	Ready       *Ready              `json:"ready,omitempty"`       // first: the plan was accepted
 	Progress    *Progress           `json:"progress,omitempty"`    // at least once a second
 	Connections []record.Connection `json:"connections,omitempty"` // finished ones, and at the end those still open
-	Open        []record.Connection `json:"open,omitempty"`        // open ones as they stand; a later row with the same ID replaces them. Between agent and Drive only
+	Open        []record.Connection `json:"open,omitempty"`        // open ones as they stand; a later row with the same ID replaces them
 	Tallies     []record.Tally      `json:"tallies,omitempty"`     // of whole seconds gone by; keys may repeat and add up
 	Samples     []record.Sample     `json:"samples,omitempty"`
 	Done        *Done               `json:"done,omitempty"` // last, unless the agent died
@@ -101,5 +152,6 @@ type Done struct {
 // keep. Its first message holds Ready, its last one Done; a run that could not be finished has no Done. An error
 // from a sink ends the run, which then returns that error.
 //
-// Neither Run nor Drive hand a sink a message with Open or Error.
+// A message with Open holds rows that later ones of Connections, or of Open, replace; Drive passes one on every few seconds
+// for sinks that must not lose what they have when their process is killed, Run has none. No sink gets one with Error.
 type Sink func(Message) error

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net"
 	"net/netip"
@@ -21,6 +22,8 @@ const (
 	lateStart = time.Second
 	// maxPendingRows bounds the rows of finished connections that the sink has not taken. Slots wait when it is reached.
 	maxPendingRows = 16_384
+	// maxConnectionRows is how many connections have rows, the first ones. The rest is in the tallies.
+	maxConnectionRows = 200_000
 )
 
 // Run executes plan in this process and feeds sink. It returns nil once Done was delivered, also when ctx was cancelled
@@ -35,21 +38,26 @@ const (
 // first: were it the client, its local ports would be blocked for a minute each. A dial that fails takes a request's
 // place in Plan.Requests. Under Plan.MaxRate a dial and the first request on its connection go for one. After a failure the slot pauses, 1 ms at first, doubled up to 100 ms with every failure on end.
 func Run(ctx context.Context, plan Plan, sink Sink) error {
-	return execute(ctx, plan, sink, world{dial: dialTCP, sources: sourceIPs})
+	return execute(ctx, plan, sink, world{dial: dialTCP, lookup: lookupAddrs, sockets: true, conntrack: readConntrack, sources: sourceIPs})
 }
 
 // world is what a run needs of the machine it is on, and of the one it reports to.
 type world struct {
-	dial    func(ctx context.Context, t target) (net.Conn, error)
-	sources func(ctx context.Context, targets []target) []string // addresses that connections to targets leave from
-	open    bool                                                 // send Message.Open: the receiver must be prepared to lose us
-	backlog int                                                  // rows that the sink may be behind; 0: maxPendingRows
+	dial      func(ctx context.Context, t target) (net.Conn, error)
+	lookup    func(ctx context.Context, host string) ([]netip.Addr, error) // nil: dial resolves names
+	sockets   bool                                                         // dial makes what a driver may make itself: TCP connections of this machine
+	sources   func(ctx context.Context, targets []target) []string         // addresses that connections to targets leave from
+	conntrack func() (count, limit int, ok bool)                           // of the machine's connection-tracking table; nil: none
+	open      bool                                                         // send Message.Open: the receiver must be prepared to lose us
+	backlog   int                                                          // rows that the sink may be behind; 0: maxPendingRows
+	rowCap    int                                                          // connections that have rows; 0: maxConnectionRows
 }
 
 // target is one address to dial.
 type target struct {
 	hostPort string
-	addrPort netip.AddrPort // not valid if hostPort has a name
+	addrPort netip.AddrPort // not valid if hostPort has a name that was not resolved
+	source   netip.Addr     // to leave from; not valid: the machine's choice
 }
 
 // run is the state of one execution of a plan.
@@ -60,9 +68,9 @@ type run struct {
 	names   *names
 	samples sampler
 	pacer   *pacer // nil: no limit
-	shards  []*shard
-	slots   []*slot
-	rows    chan record.Connection // finished ones
+	driver  driver
+	rows    chan []record.Connection // finished ones
+	pending atomic.Int64             // how many of them the sink has not taken
 
 	start time.Time     // Plan.Start on this process's monotonic clock
 	end   time.Duration // since start: nothing is sent from then on
@@ -78,11 +86,26 @@ type run struct {
 	ownFaults     atomic.Int64 // dials that failed for want of ports or descriptors
 	unattributed  atomic.Int64 // answers that did not say where they came from
 	droppedOthers atomic.Int64
+	droppedRows   atomic.Int64
+	intended      atomic.Int64 // open loop: requests that were due
+	unsent        atomic.Int64 // of these, never sent
+	ports         portSet
+	tuples        tupleGate
+	meter         meter
+	resolver      nameResolver
+
+	shardsMu sync.Mutex
+	shards   []*shard
 }
 
 func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	if err := plan.Validate(); err != nil {
 		return err
+	}
+	if w.sockets {
+		if err := plan.checkOwn(); err != nil {
+			return fmt.Errorf("plan: sources: %w", err)
+		}
 	}
 	ctx, interrupt := context.WithCancel(ctx)
 	defer interrupt()
@@ -90,16 +113,21 @@ func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	defer cut()
 	r := newRun(ctx, dialCtx, plan, w)
 	late := time.Since(r.start)
-	if err := sink(Message{Ready: &Ready{Now: time.Now(), IPs: w.sources(ctx, r.targets)}}); err != nil {
+	if err := sink(Message{Ready: &Ready{Now: time.Now(), IPs: r.leavesFrom(ctx)}}); err != nil {
 		return err
 	}
 
 	var owned sync.WaitGroup
 	defer owned.Wait()
 	finished := make(chan struct{})
+	r.tuples.start(w.conntrack, plan.MaxTuples)
+	watching, unwatch := context.WithCancel(dialCtx)
+	owned.Go(func() { r.tuples.watch(watching) })
 	owned.Go(func() {
+		defer unwatch()
 		defer close(finished)
-		r.load()
+		defer close(r.rows)
+		r.driver.work()
 	})
 	owned.Go(func() {
 		select {
@@ -122,15 +150,16 @@ func newRun(ctx, dialCtx context.Context, plan Plan, w world) *run {
 	if w.backlog == 0 {
 		w.backlog = maxPendingRows
 	}
+	if w.rowCap == 0 {
+		w.rowCap = maxConnectionRows
+	}
 	now := time.Now()
 	r := &run{
 		plan: plan, world: w, ctx: ctx, dialCtx: dialCtx, names: newNames(),
 		samples: sampler{limit: plan.sampleCap()}, pacer: newPacer(plan.MaxRate),
-		shards: make([]*shard, min(plan.Connections, 2*runtime.GOMAXPROCS(0))),
-		slots:  make([]*slot, plan.Connections),
-		rows:   make(chan record.Connection, w.backlog),
-		start:  now.Add(plan.Start.Sub(now)),
-		end:    math.MaxInt64,
+		rows:  make(chan []record.Connection, w.backlog),
+		start: now.Add(plan.Start.Sub(now)),
+		end:   math.MaxInt64,
 	}
 	if plan.Duration > 0 {
 		r.end = plan.Duration
@@ -142,26 +171,99 @@ func newRun(ctx, dialCtx context.Context, plan Plan, w world) *run {
 		}
 		r.targets = append(r.targets, t)
 	}
-	for i := range r.shards {
-		r.shards[i] = &shard{cells: map[cellKey]*record.Tally{}}
-	}
-	for i := range r.slots {
-		r.slots[i] = newSlot(r, i)
-	}
+	r.driver = r.newDriver()
 	return r
 }
 
-// load waits for the start and runs all slots to their end.
-func (r *run) load() {
-	defer close(r.rows)
-	if !r.wait(time.Until(r.start)) {
-		return
+// targetOf is where a slot dials.
+func (r *run) targetOf(slot int) int { return (slot + r.plan.AddressOffset) % len(r.targets) }
+
+// goroutineShards makes as many shards as goroutines on this machine need.
+func (r *run) goroutineShards() []*shard {
+	shards := make([]*shard, min(r.plan.Connections, 2*runtime.GOMAXPROCS(0)))
+	for i := range shards {
+		shards[i] = r.newShard()
 	}
+	return shards
+}
+
+// newTracks returns the tracks of all slots, for drivers that have a goroutine for each.
+func (r *run) newTracks() tracks {
+	shards := r.goroutineShards()
+	all := make([]*track, r.plan.Connections)
+	for i := range all {
+		all[i] = r.newTrack(i, shards[i%len(shards)])
+	}
+	return tracks{all: all}
+}
+
+// eachSlot runs work once for every slot, each on a goroutine of its own, and returns when all are done.
+func (r *run) eachSlot(work func(slot int)) {
 	var slots sync.WaitGroup
-	for _, s := range r.slots {
-		slots.Go(s.work)
+	for i := range r.plan.Connections {
+		slots.Go(func() { work(i) })
 	}
 	slots.Wait()
+}
+
+// share is how many of the plan's requests are a slot's; -1: as many as it can make.
+func (r *run) share(slot int) int {
+	p := r.plan
+	if p.Requests == 0 {
+		return -1
+	}
+	n := p.Requests / p.Connections
+	if slot < p.Requests%p.Connections {
+		n++
+	}
+	return n
+}
+
+// waitForStart waits for Plan.Start and reports whether there is a run then.
+func (r *run) waitForStart() bool {
+	if !r.wait(time.Until(r.start)) {
+		return false
+	}
+	r.meter.begin()
+	return true
+}
+
+// goesOn reports whether anything may be sent at now.
+func (r *run) goesOn(now time.Duration) bool { return now < r.end && !r.stopped.Load() }
+
+// turn waits for the next request's turn under Plan.MaxRate and reports whether it may be sent then.
+func (r *run) turn() bool {
+	if r.pacer != nil {
+		if at := min(r.pacer.reserve(r.now()), r.end); !r.wait(at - r.now()) {
+			return false
+		}
+	}
+	return r.goesOn(r.now())
+}
+
+// admit waits until another connection may be opened and reports whether it may be: the connection-tracking table of the
+// machine must not be filled.
+func (r *run) admit() bool {
+	for first := true; !r.tuples.take(); first = false {
+		if first {
+			r.tuples.hold()
+		}
+		if !r.wait(min(tupleRetry, r.end-r.now())) || !r.goesOn(r.now()) {
+			return false
+		}
+	}
+	return true
+}
+
+// dialFailed returns the error to count for a dial that failed, and notes whose fault it was.
+func (r *run) dialFailed(err error) error {
+	if r.cut.Load() {
+		err = errInterrupted
+	}
+	if ownFault(err) {
+		r.ownFaults.Add(1)
+	}
+	return err
 }
 
 // leave ends an interrupted run: nothing is sent any more, and what is outstanding after a moment is cut.
@@ -176,9 +278,7 @@ func (r *run) leave(finished <-chan struct{}, cut context.CancelFunc) {
 	}
 	r.cut.Store(true)
 	cut()
-	for _, s := range r.slots {
-		s.release()
-	}
+	r.driver.release()
 }
 
 // wait waits and reports whether the run goes on.
@@ -200,17 +300,12 @@ func (r *run) wait(d time.Duration) bool {
 // now is the time since the start.
 func (r *run) now() time.Duration { return time.Since(r.start) }
 
-func dialTCP(ctx context.Context, t target) (net.Conn, error) {
-	// Keep-alive probes cost three system calls per connection and tell nothing: every wait has a deadline.
-	d := net.Dialer{KeepAlive: -1}
-	if !t.addrPort.IsValid() {
-		return d.DialContext(ctx, "tcp", t.hostPort)
+// leavesFrom are the addresses that connections leave from.
+func (r *run) leavesFrom(ctx context.Context) []string {
+	if len(r.plan.Sources) > 0 {
+		return r.plan.Sources
 	}
-	conn, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, t.addrPort)
-	if err != nil {
-		return nil, err // and not a net.Conn that holds a nil
-	}
-	return conn, nil
+	return r.world.sources(ctx, r.targets)
 }
 
 // maxSourced is how many targets are looked up for the addresses connections leave from.

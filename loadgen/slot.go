@@ -2,385 +2,261 @@ package loadgen
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
-	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/podskew/podskew/record"
 )
 
 const (
-	firstPause = time.Millisecond
-	maxPause   = 100 * time.Millisecond
 	// maxCloseWait is how long the server may take to close a connection that it was asked to close.
 	maxCloseWait = time.Second
-	// maxOthers is how many pods besides the first one are counted on one connection.
-	maxOthers = 1000
-	readSize  = 4 << 10
+	// idleCheck is how long a connection must have been idle to be looked at before a request is sent on it: servers
+	// close connections that nobody uses, and that is no fault of the request's.
+	idleCheck = 5 * time.Millisecond
 )
 
-// slot is one of a plan's concurrent connections: it opens a connection, uses it up, and opens the next.
+// slot is one of a plan's concurrent connections: it opens a connection, uses it up, and opens the next. Only its own
+// goroutine uses it, but for what is said to be others'.
 type slot struct {
-	run    *run
-	shard  *shard
-	index  int
-	target int // of run.targets
-	left   int // requests it may still make; negative: as many as it can
+	*track
+	dialogue
+	driver *connDriver
+	left   int // requests it may still make; negative: as many as it can, or as it is given
 
-	keep, last []byte // the request, and the one that ends a connection
+	pauses                backoff
+	dials                 int             // so far
+	holds                 bool            // it was given a request that is not done; guarded by the driver's lock
+	established, answered bool            // the connection in use was; something came back on it
+	began                 time.Duration   // when the dial of the connection in use began
+	used                  time.Duration   // when its last answer came
+	dies                  time.Duration   // when its lifetime is over; 0: never
+	watched               syscall.RawConn // to look at it while it is idle; nil: cannot be done, or is not worth it
 
-	parser parser
-	from   attribution
-	buf    []byte // what was read and not parsed is buf[r:w]
-	r, w   int
-
-	opened  time.Duration // when the dial began
-	expires time.Duration // when the wait that is on ends
-	armed   time.Duration // when the connection's deadline wakes it up; not after expires
-
-	cell           *record.Tally // of the last request
-	key            cellKey
-	cellGeneration uint64
-
-	// Guarded by the shard's lock, since others look at a connection in use.
-	conn net.Conn // nil: none
-	row  record.Connection
+	tasks    chan task    // what others want of it
+	replaced atomic.Int64 // ID of the connection that churn has ended
 }
 
-func newSlot(r *run, index int) *slot {
-	p := r.plan
+// task is what a slot is told to do next.
+type task struct {
+	kind taskKind
+	due  time.Duration // open loop: the intended time of the request
+}
+
+type taskKind uint8
+
+const (
+	noTask      taskKind = iota
+	sendTask             // send a request
+	replaceTask          // replace the connection
+	endTask              // close the connection and end
+)
+
+func newSlot(d *connDriver, t *track) *slot {
 	s := &slot{
-		run: r, index: index, shard: r.shards[index%len(r.shards)],
-		target: (index + p.AddressOffset) % len(p.Addresses), left: -1,
+		track: t, dialogue: newDialogue(d.run, t), driver: d, left: -1,
+		pauses: newBackoff(d.run.plan.Reconnect), tasks: make(chan task, 1),
 	}
-	if p.Requests > 0 {
-		s.left = p.Requests / p.Connections
-		if index < p.Requests%p.Connections {
-			s.left++
-		}
+	if !d.pooled() {
+		s.left = d.run.share(t.slot)
 	}
-	host := p.Host
-	if host == "" {
-		host = r.targets[s.target].hostPort
-	}
-	head := "GET " + p.Path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: podskew\r\n"
-	s.keep, s.last = []byte(head+"\r\n"), []byte(head+"Connection: close\r\n\r\n")
 	return s
 }
 
-// work runs the slot to the end of the plan.
+// work runs the slot to the end of the plan, if it has requests of its own.
 func (s *slot) work() {
-	s.buf = make([]byte, readSize)
-	pause := firstPause
-	for s.goesOn(s.run.now()) && s.pace() {
-		answered, err := s.connection()
-		if answered {
-			pause = firstPause
-		}
-		if err == nil {
-			continue
-		}
-		// A target that refuses at once would else be dialled as fast as the machine can.
-		if !s.run.wait(min(pause, s.run.end-s.run.now())) {
+	for s.goesOn(s.run.now()) && s.pace() && s.run.admit() {
+		if err := s.connection(); !s.rest(err) {
 			return
 		}
-		pause = min(2*pause, maxPause)
 	}
 }
 
 // goesOn reports whether another request may be sent.
-func (s *slot) goesOn(now time.Duration) bool {
-	return s.left != 0 && now < s.run.end && !s.run.stopped.Load()
+func (s *slot) goesOn(now time.Duration) bool { return s.left != 0 && s.run.goesOn(now) }
+
+// pace waits for the slot's turn and reports whether another request may be sent then.
+func (s *slot) pace() bool { return s.run.turn() && s.left != 0 }
+
+// rest pauses after a connection that ended with err, if it is one, and reports whether the run goes on.
+func (s *slot) rest(err error) bool {
+	if err == nil {
+		s.pauses.reset()
+		return true
+	}
+	return s.run.wait(min(s.pauses.after(s.established, s.answered), s.run.end-s.run.now()))
 }
 
-// connection is one unit, from its dial to its row. It reports whether anything was answered, and what ended the
-// connection if it did not end as planned.
-func (s *slot) connection() (answered bool, err error) {
-	s.begin()
+// connection is one unit, from its dial to its row. It returns what ended it if it did not end as planned.
+func (s *slot) connection() error {
+	err := s.open()
+	if err != nil {
+		err = s.fail(request{sent: s.began}, err)
+	} else {
+		err = s.use()
+	}
+	s.end(err)
+	return err
+}
+
+// open dials. The unit counts from here on, whatever becomes of it, and its row must be ended.
+func (s *slot) open() error {
+	s.dials++
+	s.began, s.established, s.answered = s.begin(), false, false
+	s.dies = 0
+	if life := s.run.plan.lifetime(s.slot, s.dials); life > 0 {
+		s.dies = s.began + life
+	}
 	ctx, cancel := context.WithTimeout(s.run.dialCtx, s.run.plan.ConnectTimeout)
-	conn, err := s.run.world.dial(ctx, s.run.targets[s.target])
+	conn, err := s.run.dial(ctx, s.track, s.dials, "http/1.1")
 	cancel()
 	if err != nil {
-		err = s.failDial(err)
-	} else {
-		err = s.use(conn)
-		_ = conn.Close() // whatever could be lost has been read
+		return s.run.dialFailed(err)
 	}
-	answered = s.row.Requests > 0
-	s.finish(err)
-	return answered, err
-}
-
-// begin opens the row: the unit counts from here on, whatever becomes of it.
-func (s *slot) begin() {
-	r := s.run
-	s.shard.mu.Lock()
-	defer s.shard.mu.Unlock()
-	s.opened = r.now()
-	s.row = record.Connection{
-		Stream: r.plan.Stream, Agent: r.plan.Agent, ID: int(r.opened.Add(1)), Slot: s.index,
-		Address: r.targets[s.target].hostPort, Opened: s.opened.Seconds(),
+	s.used = s.run.now()
+	s.established = true
+	if !s.adopt(conn, s.used) {
+		return errInterrupted
 	}
-	r.open.Add(1)
-}
-
-func (s *slot) failDial(err error) error {
-	if s.run.cut.Load() {
-		err = errInterrupted
-	}
-	if ownFault(err) {
-		s.run.ownFaults.Add(1)
-	}
-	return s.fail(s.opened, err)
+	s.watched = s.driver.watch(conn)
+	s.driver.opened(s.slot, s.row.ID)
+	return nil
 }
 
 // use sends the connection's requests, one after the other, and returns what ended it before its time.
-func (s *slot) use(conn net.Conn) error {
-	if !s.adopt(conn) {
-		return s.fail(s.run.now(), errInterrupted)
-	}
+func (s *slot) use() error {
 	for n := 1; ; n++ {
-		last := n == s.run.plan.RequestsPerConnection || s.left == 1
-		if n > 1 && !s.pace() {
-			return nil
+		if n > 1 {
+			if !s.think() || !s.pace() {
+				return nil
+			}
+			if gone, err := s.gone(); gone || err != nil {
+				return err
+			}
 		}
 		sent := s.run.now()
-		if err := s.exchange(last, sent); err != nil {
-			return s.fail(sent, err)
-		}
-		s.count(request{sent: sent, took: s.run.now() - sent, answered: true, kind: s.statusKind()})
-		switch {
-		case s.w > s.r:
-			return parseError("the server sent more than its answer")
-		case s.parser.close || last:
-			return s.awaitClose()
+		last := n == s.run.plan.RequestsPerConnection || s.left == 1 || s.over(sent)
+		ended, err := s.ask(request{sent: sent}, sent, last)
+		if ended || err != nil {
+			return err
 		}
 	}
 }
 
-func (s *slot) statusKind() record.ErrorKind {
-	if s.parser.status >= 400 {
-		return record.ErrStatus
+// ask makes one request now, of which q says when it counts as sent and how late that is, and counts it. It reports whether
+// the connection ended with the answer, and what ended it before its time.
+func (s *slot) ask(q request, now time.Duration, last bool) (ended bool, err error) {
+	if err := s.exchange(last, now); err != nil {
+		return true, s.fail(q, err)
 	}
-	if s.from.pod == "" {
-		s.run.unattributed.Add(1)
+	s.used = s.run.now()
+	q.took, q.answered, q.kind = s.used-q.sent+q.late, true, statusKind(s.parser.status)
+	s.note(q)
+	s.answered = true
+	switch {
+	case s.surplus():
+		return true, parseError("the server sent more than its answer")
+	case s.parser.close || last:
+		s.driver.done(s)
+		return true, s.awaitClose()
+	}
+	return false, nil
+}
+
+// over reports whether the connection is to be replaced.
+func (s *slot) over(now time.Duration) bool {
+	return s.dies > 0 && now >= s.dies || s.replaced.Load() == int64(s.row.ID)
+}
+
+// think waits between an answer and the next request and reports whether the connection goes on then.
+func (s *slot) think() bool {
+	pause := s.run.plan.ThinkTime
+	if pause == 0 {
+		return true
+	}
+	until := min(s.used+pause, s.run.end)
+	if s.dies > 0 {
+		until = min(until, s.dies)
+	}
+	timer := time.NewTimer(until - s.run.now())
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			now := s.run.now()
+			return s.goesOn(now) && !s.over(now)
+		case <-s.tasks: // it may have been meant for the connection before
+			if s.over(s.run.now()) {
+				return false
+			}
+		case <-s.run.ctx.Done():
+			s.run.stopped.Store(true)
+			return false
+		}
+	}
+}
+
+// gone reports whether the server has closed the connection while it was idle, which is its right.
+func (s *slot) gone() (bool, error) {
+	if s.watched == nil || s.run.now()-s.used < idleCheck {
+		return false, nil
+	}
+	switch n, err := peek(s.watched); {
+	case n > 0 && !s.run.plan.TLS: // with TLS it may be what keeps the peers' keys fresh
+		return true, parseError("the server sent something that nobody asked for")
+	case n > 0:
+		return false, nil
+	case err == nil:
+		return true, nil
+	default:
+		return err == syscall.ECONNRESET, nil //nolint:errorlint // a bare errno by its nature
+	}
+}
+
+// note counts a request.
+func (s *slot) note(q request) {
+	if s.left > 0 {
+		s.left--
+	}
+	s.count(q, &s.from)
+}
+
+// fail counts the request that nobody answered.
+func (s *slot) fail(q request, err error) error {
+	q.took, q.kind = s.run.now()-q.sent+q.late, classify(err)
+	s.note(q)
+	return err
+}
+
+// end closes the connection and its row.
+func (s *slot) end(err error) {
+	s.driver.closed(s.slot)
+	s.drop()
+	s.finish(err)
+}
+
+// statusKind is the class of an answer's status.
+func statusKind(status int) record.ErrorKind {
+	if status >= 400 {
+		return record.ErrStatus
 	}
 	return ""
 }
 
-// fail counts the request that nobody answered.
-func (s *slot) fail(sent time.Duration, err error) error {
-	s.from = attribution{}
-	s.count(request{sent: sent, took: s.run.now() - sent, kind: classify(err)})
-	return err
-}
-
-// adopt makes a new connection the slot's, unless the run was cut meanwhile.
-func (s *slot) adopt(conn net.Conn) bool {
-	now := s.run.now()
-	s.shard.mu.Lock()
-	defer s.shard.mu.Unlock()
-	s.conn = conn
-	s.row.Connected = now.Seconds()
-	if local := conn.LocalAddr(); local != nil {
-		s.row.Local = local.String()
+// rawConn returns what can look at a connection's socket, or nil.
+func rawConn(conn net.Conn) syscall.RawConn {
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		conn = t.NetConn()
 	}
-	s.r, s.w = 0, 0
-	s.armed = now + s.run.plan.Timeout
-	s.expires = s.armed
-	return !s.run.cut.Load() && conn.SetDeadline(s.run.start.Add(s.armed)) == nil
-}
-
-// release makes the slot give up the connection that it waits on. It is called by others.
-func (s *slot) release() {
-	s.shard.mu.Lock()
-	defer s.shard.mu.Unlock()
-	if s.conn != nil {
-		_ = s.conn.SetDeadline(time.Unix(1, 0))
-	}
-}
-
-// exchange sends a request and reads its answer to the end.
-func (s *slot) exchange(last bool, sent time.Duration) error {
-	request := s.keep
-	if last {
-		request = s.last
-	}
-	s.expires = sent + s.run.plan.Timeout
-	s.parser.reset()
-	if err := s.write(request); err != nil {
-		return err
-	}
-	for {
-		n, done, err := s.parser.feed(s.buf[s.r:s.w])
-		s.r += n
-		if err != nil {
-			return err
-		}
-		if !done {
-			err = s.read()
-			if errors.Is(err, io.EOF) {
-				done, err = true, s.atEOF()
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if done {
-			return s.from.update(&s.parser, s.run.names)
-		}
-	}
-}
-
-// atEOF is what the end of the connection means for the answer that is awaited.
-func (s *slot) atEOF() error {
-	switch err := s.parser.eof(s.w - s.r); {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errCut
-	case err != nil:
-		return errClosed
-	}
-	return nil
-}
-
-// awaitClose lets the server close first. It is not an error if it does not, or resets the connection: its answer is here.
-func (s *slot) awaitClose() error {
-	s.expires = s.run.now() + min(maxCloseWait, s.run.plan.Timeout)
-	if s.expires < s.armed && !s.arm() {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
 		return nil
 	}
-	if s.read() == nil {
-		return parseError("the server sent more than its answer")
-	}
-	return nil
-}
-
-// write writes all of b, mostly in one call.
-func (s *slot) write(b []byte) error {
-	for {
-		n, err := s.conn.Write(b)
-		if err == nil {
-			return nil
-		}
-		b = b[n:]
-		if err = s.prolong(err); err != nil {
-			return err
-		}
-	}
-}
-
-// read reads at least one byte behind those that are not parsed yet.
-func (s *slot) read() error {
-	switch {
-	case s.r == s.w:
-		s.r, s.w = 0, 0
-	case s.w == len(s.buf) && s.r > 0:
-		s.r, s.w = 0, copy(s.buf, s.buf[s.r:s.w])
-	case s.w == len(s.buf): // a line as long as the buffer; the parser bounds lines
-		s.buf = append(s.buf, make([]byte, len(s.buf))...)
-	}
-	for {
-		n, err := s.conn.Read(s.buf[s.w:])
-		s.w += n
-		if n > 0 {
-			return nil // an error that comes with data comes again
-		}
-		if err == nil {
-			continue
-		}
-		if err = s.prolong(err); err != nil {
-			return err
-		}
-	}
-}
-
-// prolong handles an error that may be nothing but a deadline set for an earlier wait: setting one for every request
-// costs more than waking up once in a Timeout for nothing. It returns nil if the wait goes on.
-func (s *slot) prolong(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
-	if !s.run.cut.Load() && s.run.now() < s.expires && s.arm() {
+	raw, err := c.SyscallConn()
+	if err != nil {
 		return nil
 	}
-	if s.run.cut.Load() {
-		return errInterrupted
-	}
-	return errNoAnswer
-}
-
-// arm sets the deadline to the end of the current wait, unless the run was cut.
-func (s *slot) arm() bool {
-	s.shard.mu.Lock()
-	defer s.shard.mu.Unlock()
-	s.armed = s.expires
-	return !s.run.cut.Load() && s.conn.SetDeadline(s.run.start.Add(s.armed)) == nil
-}
-
-// count enters a request into the row, the tallies and the samples.
-func (s *slot) count(q request) {
-	if s.left > 0 {
-		s.left--
-	}
-	key := cellKey{address: s.target, second: int(q.sent / time.Second), backend: s.from.pod, observed: s.from.ip}
-	s.shard.mu.Lock()
-	if s.cell == nil || s.cellGeneration != s.shard.generation || s.key != key {
-		s.cell, s.key, s.cellGeneration = s.shard.cell(key), key, s.shard.generation
-	}
-	s.shard.count(s.cell, q)
-	if q.answered {
-		s.creditRow()
-	}
-	id := s.row.ID
-	s.shard.mu.Unlock()
-
-	if hash, ok := s.run.samples.wants(); ok {
-		s.run.samples.offer(hash, record.Sample{
-			Stream: s.run.plan.Stream, Agent: s.run.plan.Agent, Connection: id,
-			Sent: q.sent.Seconds(), Latency: q.took.Seconds(), Error: q.kind,
-		})
-	}
-}
-
-// creditRow notes who answered. The caller holds the lock.
-func (s *slot) creditRow() {
-	s.row.Requests++
-	switch pod := s.from.pod; pod {
-	case s.row.Backend, "":
-	default:
-		if s.row.Backend == "" {
-			s.row.Backend, s.row.Observed, s.row.ServerConn = pod, s.from.client, s.from.serverConn
-			return
-		}
-		if s.row.Others == nil {
-			s.row.Others = map[string]int{}
-		}
-		if _, known := s.row.Others[pod]; !known && len(s.row.Others) == maxOthers {
-			s.run.droppedOthers.Add(1)
-			return
-		}
-		s.row.Others[pod]++
-	}
-}
-
-// finish closes the row and hands it over, waiting if the sink is behind.
-func (s *slot) finish(err error) {
-	r := s.run
-	s.shard.mu.Lock()
-	s.conn = nil
-	s.row.Closed = r.now().Seconds()
-	s.row.Error, s.row.ErrorDetail = classify(err), detail(err)
-	row := s.row
-	s.row.ID = 0 // no longer open
-	s.shard.mu.Unlock()
-	r.open.Add(-1)
-	select {
-	case r.rows <- row:
-	default:
-		began := time.Now()
-		r.rows <- row
-		r.heldBack.Add(int64(time.Since(began)))
-	}
+	return raw
 }

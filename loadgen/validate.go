@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/podskew/podskew/record"
 )
-
-// Protocol is the one protocol plans can ask for so far: HTTP/1.1 over TCP.
-const Protocol = "http1"
 
 // DefaultSampleCap is how many samples a plan keeps if it does not say.
 const DefaultSampleCap = 10_000
@@ -32,9 +30,10 @@ const (
 	maxIPs         = 4096
 )
 
-// Validate says what is wrong with the plan, all of it, or returns nil.
+// Validate says what is wrong with the plan, all of it, or returns nil. What the protocol or the rest of the plan would
+// leave without effect is wrong, too: nothing is ignored.
 func (p Plan) Validate() error {
-	return errors.Join(append(p.checkNames(), p.checkLoad()...)...)
+	return errors.Join(slices.Concat(p.checkNames(), p.checkLoad(), p.checkPlan())...)
 }
 
 func (p Plan) checkNames() []error {
@@ -60,9 +59,6 @@ func (p Plan) checkNames() []error {
 	}
 	if len(p.Host) > maxName+len(":65535") || !visible(p.Host) {
 		errs = append(errs, fmt.Errorf("plan: host %q: want a name without blanks", p.Host))
-	}
-	if p.Protocol != Protocol {
-		errs = append(errs, fmt.Errorf("plan: protocol %q: want %s", p.Protocol, Protocol))
 	}
 	return errs
 }

@@ -16,6 +16,8 @@ type play struct {
 	rec    *record.Record
 	memory map[[2]string]memory // of ClientIP affinity, by source address and node
 	served uint64
+	lists  map[[2]string][][2]string // of AffinityList: clients by node and pod, the oldest first
+	eras   []era
 }
 
 type memory struct {
@@ -53,7 +55,12 @@ func (p *play) stream(index int, st Stream) {
 	for k := range st.Clients {
 		c := p.client(index, st, k)
 		plan.Agents = append(plan.Agents, c.ref)
+		held := 0
 		for i := range st.Connections {
+			if st.Lifetime > 0 {
+				p.hold(st, c, plan.Addresses[0], i, &held, tallies)
+				continue
+			}
 			at := (k + i) % len(plan.Addresses)
 			dialled := -1
 			if targets != nil {
@@ -103,12 +110,13 @@ func (p *play) connect(st Stream, c client, addr record.Address, dialled, i int,
 		Stream: st.Name, Agent: c.ref.Name, ID: i + 1, Address: addr.HostPort,
 		Local: fmt.Sprintf("%s:%d", c.ref.IPs[0], 20_000+i%40_000), Opened: opened,
 	}
-	from, local := p.choice(c, st.Target, dialled)
+	from, local := p.choice(c, st.Target, dialled, opened)
 	if len(from) == 0 {
 		row.Error, row.ErrorDetail, row.Closed = record.ErrTimeout, "i/o timeout", opened+1
 		p.rec.Connections = append(p.rec.Connections, row)
 		key := tallyKey{c.ref.Name, addr.HostPort, "", "", int(opened)}
 		t := count(tallies, st.Name, key, 1)
+		t.Connections++
 		if t.Errors == nil {
 			t.Errors = map[record.ErrorKind]int{}
 		}
@@ -133,6 +141,7 @@ func (p *play) connect(st Stream, c client, addr record.Address, dialled, i int,
 	p.rec.Connections = append(p.rec.Connections, row)
 
 	t := count(tallies, st.Name, tallyKey{c.ref.Name, addr.HostPort, e.Pod, observed, int(opened)}, n)
+	t.Connections++
 	t.Latency.Add(int64(latency*1e9), uint64(n)) // #nosec G115 -- at least 1
 }
 
@@ -168,7 +177,7 @@ func (p *play) tally(tallies map[tallyKey]*record.Tally) {
 }
 
 // choice returns what kube-proxy may choose from, and whether a Local policy narrowed it.
-func (p *play) choice(c client, target string, dialled int) (from []record.Endpoint, local bool) {
+func (p *play) choice(c client, target string, dialled int, now float64) (from []record.Endpoint, local bool) {
 	at := dialled
 	switch target {
 	case "clusterIP":
@@ -176,7 +185,7 @@ func (p *play) choice(c client, target string, dialled int) (from []record.Endpo
 	default:
 		local = p.scene.ExternalLocal && c.node != dialled // who is on the node already is bound by no policy
 	}
-	for _, e := range p.rec.Facts.Endpoints {
+	for _, e := range p.at(now) {
 		if !local || e.Node == NodeName(at) {
 			from = append(from, e)
 		}
@@ -189,6 +198,7 @@ func (p *play) choose(from []record.Endpoint, source, node string, now float64) 
 	key := [2]string{source, node}
 	if m, ok := p.memory[key]; ok && p.scene.AffinitySeconds > 0 && now-m.opened < float64(p.scene.AffinitySeconds) {
 		p.memory[key] = memory{m.endpoint, now}
+		p.remember(key, m.endpoint.Pod)
 		return m.endpoint
 	}
 	e := from[p.rng.IntN(len(from))]
@@ -196,7 +206,26 @@ func (p *play) choose(from []record.Endpoint, source, node string, now float64) 
 		e = p.hot(from)
 	}
 	p.memory[key] = memory{e, now}
+	p.remember(key, e.Pod)
 	return e
+}
+
+// remember puts a client at the end of the list of a node's pod. Where that is full, the one at its start is forgotten.
+func (p *play) remember(key [2]string, pod string) {
+	if p.scene.AffinityList == 0 {
+		return
+	}
+	if p.lists == nil {
+		p.lists = map[[2]string][][2]string{}
+	}
+	at := [2]string{key[1], pod}
+	list := slices.DeleteFunc(p.lists[at], func(k [2]string) bool { return k == key })
+	list = append(list, key)
+	if len(list) > p.scene.AffinityList {
+		delete(p.memory, list[0])
+		list = list[1:]
+	}
+	p.lists[at] = list
 }
 
 // hot gives the scene's first pod a share that is Hot times what it should be.

@@ -31,7 +31,10 @@ type Scene struct {
 	ExternalLocal   bool    // externalTrafficPolicy: Local
 	InternalLocal   bool    // internalTrafficPolicy: Local
 	AffinitySeconds int     // ClientIP session affinity with this timeout; 0: none
+	AffinityList    int     // client addresses that a node remembers for each pod, the oldest are forgotten; 0: no limit
 	Hot             float64 // the first pod is this much likelier to be chosen than the settings say; 0 or 1: no fault
+
+	Events []Event // by time
 
 	Streams []Stream
 }
@@ -46,6 +49,9 @@ type Stream struct {
 	Requests    int     // on each connection; 0: 1
 	Spread      float64 // sigma of a lognormal factor on Requests; 0: the same on each
 	TargetNodes []int   // nodePort: indices of the workers dialled in turn; nil: all
+	// Lifetime is how many seconds a connection is kept open before another takes its place; infinity: as long as the scene plays. Then
+	// Connections are held at a time, each carries Requests a second, and the target is clusterIP from pods. 0: they come one after the other.
+	Lifetime float64
 }
 
 // Record plays the scene and returns what a run would have recorded. Equal scenes give equal records.
@@ -56,21 +62,23 @@ func (s Scene) Record() *record.Record {
 	if s.ProxyMode == "" {
 		s.ProxyMode = "nftables"
 	}
-	p := &play{scene: s, rng: rand.New(rand.NewPCG(s.Seed, 0x5ce7e)), memory: map[[2]string]memory{}} // #nosec G404 -- repeatable on purpose
+	p := &play{scene: s, eras: s.eras(), rng: rand.New(rand.NewPCG(s.Seed, 0x5ce7e)), memory: map[[2]string]memory{}} // #nosec G404 -- repeatable on purpose
 	p.rec = &record.Record{
 		Run:   record.Run{ID: s.ID, Scenario: "simulated", Start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seed: s.Seed, Tool: "simulate"},
-		Facts: s.facts(),
+		Facts: s.facts(), Events: s.happened(),
 	}
 	for i, st := range s.Streams {
 		p.stream(i, st.filled())
 	}
 	after := s.facts()
 	after.At = 10
+	p.finalEndpoints(&after)
 	p.rec.FactsAfter = &after
 	for _, st := range s.Streams {
 		p.agentPods(st.filled())
 	}
 	p.rec.End = &record.End{Seconds: 10}
+	p.servers()
 	return p.rec
 }
 

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// peer is a load generator: how to call it, and how to read how many requests it made.
+type peer struct {
+	name     string
+	args     func(l load) []string // the program first
+	requests *regexp.Regexp        // its groups are added up
+}
+
+// load is what every peer is asked for.
+type load struct {
+	url         string
+	connections int
+	seconds     int
+	fresh       bool // a connection for every request
+	script      string
+}
+
+func (l load) either(keep, fresh []string) []string {
+	if l.fresh {
+		return fresh
+	}
+	return keep
+}
+
+// peers are those that this program knows. podskew's row comes first.
+func peers(podskew string) []peer {
+	c := func(l load) string { return strconv.Itoa(l.connections) }
+	d := func(l load) string { return strconv.Itoa(l.seconds) + "s" }
+	return []peer{
+		{name: "podskew", requests: regexp.MustCompile(`(?m)^      "requests": (\d+)`), args: func(l load) []string {
+			return append([]string{podskew, "load", l.url, "-c", c(l), "-d", d(l), "-o", "json", "--keep", "", "--backend-header", "X-Pod"}, l.either(nil, []string{"--requests-per-connection", "1"})...)
+		}},
+		{name: "wrk", requests: regexp.MustCompile(`(\d+) requests in`), args: func(l load) []string {
+			return append([]string{"wrk", "-t1", "-c" + c(l), "-d" + d(l), l.url}, l.either(nil, []string{"-H", "Connection: close"})...)
+		}},
+		{name: "h2load", requests: regexp.MustCompile(`(\d+) succeeded`), args: func(l load) []string {
+			if l.fresh {
+				return nil // it cannot
+			}
+			return []string{"h2load", "--h1", "-t1", "-c" + c(l), "-D", strconv.Itoa(l.seconds), l.url}
+		}},
+		{name: "ab", requests: regexp.MustCompile(`Complete requests:\s+(\d+)`), args: func(l load) []string {
+			return append([]string{"ab", "-q", "-c", c(l), "-t", strconv.Itoa(l.seconds), "-n", "100000000"}, append(l.either([]string{"-k"}, nil), l.url+"/")...)
+		}},
+		{name: "fortio", requests: regexp.MustCompile(`Code 200 : (\d+)`), args: func(l load) []string {
+			return append([]string{"fortio", "load", "-quiet", "-qps", "0", "-c", c(l), "-t", d(l)}, append(l.either(nil, []string{"-keepalive=false"}), l.url)...)
+		}},
+		{name: "hey", requests: regexp.MustCompile(`\[200\]\s+(\d+) responses`), args: func(l load) []string {
+			return append([]string{"hey", "-c", c(l), "-z", d(l)}, append(l.either(nil, []string{"-disable-keepalive"}), l.url)...)
+		}},
+		{name: "k6", requests: regexp.MustCompile(`http_reqs[^:]*: (\d+)`), args: func(l load) []string {
+			return append([]string{"k6", "run", "--quiet", "--vus", c(l), "--duration", d(l)}, append(l.either(nil, []string{"--no-connection-reuse"}), l.script)...)
+		}},
+	}
+}
+
+// count reads how many requests a peer says it made.
+func (p peer) count(output []byte) (int, error) {
+	n := 0
+	for _, groups := range p.requests.FindAllSubmatch(output, -1) {
+		one, err := strconv.Atoi(string(groups[1]))
+		if err != nil {
+			return 0, err
+		}
+		n += one
+	}
+	if n == 0 {
+		return 0, fmt.Errorf("%s does not say how many requests it made:\n%s", p.name, output)
+	}
+	return n, nil
+}
