@@ -1,6 +1,9 @@
 package analyze_test
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +78,9 @@ func TestAffinity(t *testing.T) {
 			if f := finding(t, r, code); !strings.Contains(f.Summary, c.mention) {
 				t.Errorf("summary %q lacks %q", f.Summary, c.mention)
 			}
+			if expired := strings.Contains(c.mention, "pause"); has(r, analyze.AffinityExpired) != expired || (aff.Expired > 0) != expired || (aff.Broken > 0) != c.broken {
+				t.Errorf("%d expired, %d broken: %v", aff.Expired, aff.Broken, found(r))
+			}
 		})
 	}
 }
@@ -118,5 +124,185 @@ func TestAffinityBehindTheNodesAddress(t *testing.T) {
 	// Three clients on the node that is dialled keep their addresses, three on the other are one.
 	if s := r.Streams[0]; s.Test.Units != 4 {
 		t.Errorf("%d units, want 4", s.Test.Units)
+	}
+}
+
+func TestAffinityPerNodeIsSaid(t *testing.T) {
+	scene := simulate.Scene{Seed: 2, Placement: []int{1, 1, 1}, AffinitySeconds: 600,
+		Streams: []simulate.Stream{{Name: "outside", Vantage: "external", Target: "nodePort", Clients: 5, Connections: 30}}}
+	r := report(t, scene.Record())
+	if f := finding(t, r, analyze.AffinityPerNode); f.Evidence["addresses"] != 5 || !f.ByDesign {
+		t.Errorf("%+v", f)
+	}
+	nodes := r.Streams[0].Affinity.ByNode
+	if len(nodes) != 3 || nodes[0].Clients != 5 || nodes[0].Held != 5 || nodes[0].Port != "30080" || len(r.Streams[0].Affinity.ByClient) != 15 {
+		t.Errorf("%+v", nodes)
+	}
+	if has(r, analyze.AffinityCollapse) || has(r, analyze.AffinityBroken) {
+		t.Errorf("findings %v", found(r))
+	}
+}
+
+func TestAffinityCollapse(t *testing.T) {
+	// Of 20 pods on five nodes, those of four other nodes come to the first as one each.
+	scene := simulate.Scene{Seed: 2, Placement: []int{2, 1, 1, 1, 1}, AffinitySeconds: 600,
+		Streams: []simulate.Stream{{Name: "web", Target: "nodePort", Clients: 20, Connections: 4, TargetNodes: []int{0}}}}
+	r := report(t, scene.Record())
+	f := finding(t, r, analyze.AffinityCollapse)
+	if f.Evidence["addresses"] != 20 || f.Evidence["sources"] != 8 || !f.ByDesign || r.Streams[0].Test.Units != 8 {
+		t.Errorf("%d units; %+v", r.Streams[0].Test.Units, f)
+	}
+}
+
+// A NAT in front shows where kube-proxy leaves addresses alone: what the pods saw is what kube-proxy went by.
+func TestAffinityBehindANAT(t *testing.T) {
+	scene := simulate.Scene{Seed: 2, Placement: []int{3, 1}, ExternalLocal: true, AffinitySeconds: 600,
+		Streams: []simulate.Stream{{Name: "outside", Vantage: "external", Target: "nodePort", Clients: 12, Connections: 4, TargetNodes: []int{0}}}}
+	rec := scene.Record()
+	for i := range rec.Connections {
+		c := &rec.Connections[i]
+		c.Backend, c.Observed = "echo-a1", fmt.Sprintf("203.0.113.7:%d", 1000+i)
+	}
+	for i := range rec.Tallies {
+		rec.Tallies[i].Backend, rec.Tallies[i].Observed = "echo-a1", "203.0.113.7"
+	}
+	rec.Servers = nil
+	r := report(t, rec)
+	f := finding(t, r, analyze.AffinityCollapse)
+	if f.Evidence["addresses"] != 12 || f.Evidence["sources"] != 1 || f.ByDesign || r.Streams[0].Test.Units != 1 {
+		t.Errorf("%d units; %+v", r.Streams[0].Test.Units, f)
+	}
+	if has(r, analyze.UnexplainedSkew) {
+		t.Error("one address on one pod is no skew")
+	}
+}
+
+// With more addresses than the lists of iptables mode hold, clients lose their pods; nftables mode has no such lists.
+func TestAffinityCapacity(t *testing.T) {
+	for _, c := range []struct {
+		mode           string
+		clients, limit int
+		code, not      analyze.Code
+	}{
+		{"iptables", 400, 100, analyze.AffinityCapacity, analyze.AffinityBroken},
+		{"iptables", 120, 100, analyze.AffinityHeld, analyze.AffinityCapacity},
+		{"nftables", 400, 100, analyze.AffinityBroken, analyze.AffinityCapacity},
+		{"iptables", 120, 20, analyze.AffinityBroken, analyze.AffinityCapacity},
+	} {
+		scene := simulate.Scene{Seed: 3, ProxyMode: c.mode, Placement: []int{1, 1}, AffinitySeconds: 600, AffinityList: c.limit,
+			Streams: []simulate.Stream{{Name: "outside", Vantage: "external", Target: "nodePort", Clients: c.clients, Connections: 2, TargetNodes: []int{0}}}}
+		rec := scene.Record()
+		// All clients once, then all once more in the same order.
+		slices.SortStableFunc(rec.Connections, func(a, b record.Connection) int { return a.ID - b.ID })
+		sweep(rec, c.limit, scene.Seed)
+		r := report(t, rec)
+		if !has(r, c.code) || has(r, c.not) {
+			t.Errorf("%d clients in %s mode: %v", c.clients, c.mode, found(r))
+		}
+		if c.code == analyze.AffinityCapacity {
+			f := finding(t, r, c.code)
+			held := float64(f.Evidence["held"].(int)) / float64(c.clients)
+			row := f.Evidence["byNode"].([]map[string]any)[0]
+			if want := rangeOf(t, row["heldFractionExpected"]); held < want[0] || held > want[1] {
+				t.Errorf("%.2f held, expected %v", held, want)
+			}
+		}
+	}
+}
+
+// sweep lets the connections, in their order, choose between the first two endpoints with lists of so many addresses.
+func sweep(rec *record.Record, limit int, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	lists := [2][]string{}
+	for i := range rec.Connections {
+		c := &rec.Connections[i]
+		c.Opened, c.Connected, c.Closed = float64(i)/1000, float64(i)/1000+0.0001, float64(i)/1000+0.0005
+		at := slices.IndexFunc(lists[:], func(l []string) bool { return slices.Contains(l, c.Agent) })
+		if at < 0 {
+			at = rng.IntN(2)
+		}
+		lists[at] = append(slices.DeleteFunc(lists[at], func(a string) bool { return a == c.Agent }), c.Agent)
+		if len(lists[at]) > limit {
+			lists[at] = lists[at][1:]
+		}
+		c.Backend = rec.Facts.Endpoints[at].Pod
+	}
+	rec.Servers, rec.Tallies = nil, nil
+}
+
+// The timeout is estimated from pauses: those that were short enough and those that were not.
+func TestAffinityTimeoutIsEstimated(t *testing.T) {
+	const seconds = 4.0
+	rec := affinityRecord(make([]hop, 2))
+	rec.Connections = rec.Connections[:0]
+	rec.Facts.Services[0].AffinitySeconds = seconds
+	rng := rand.New(rand.NewPCG(9, 9))
+	for client := range 30 {
+		at, pod := 0.0, "echo-a0"
+		for id := range 4 {
+			gap := 8 * rng.Float64()
+			if at += gap; gap >= seconds {
+				pod = rec.Facts.Endpoints[rng.IntN(3)].Pod
+			}
+			rec.Connections = append(rec.Connections, record.Connection{Stream: "web", Agent: "web-0", ID: 4*client + id + 1, Address: rec.Streams[0].Addresses[0].HostPort,
+				Local: fmt.Sprintf("10.78.17.%d:4000", client+1), Observed: fmt.Sprintf("10.78.17.%d:4000", client+1), Opened: at, Connected: at + 0.001, Closed: at + 0.002, Requests: 1, Backend: pod})
+		}
+	}
+	r := report(t, rec)
+	e := r.Streams[0].Affinity.Estimate
+	if e == nil || e.Low >= seconds || e.High < seconds || e.High > 6 || e.Gaps != 90 {
+		t.Errorf("%+v, want 4 s in between", e)
+	}
+	if f := finding(t, r, analyze.AffinityExpired); !strings.Contains(f.Summary, "from the pauses the timeout is above") || f.Severity != analyze.Info {
+		t.Errorf("%s", f.Summary)
+	}
+	if has(r, analyze.AffinityBroken) {
+		t.Errorf("%v", found(r))
+	}
+}
+
+// When pods go, only their clients move.
+func TestAffinityRemap(t *testing.T) {
+	hops := []hop{{0, 0.01, "echo-a0"}, {1, 1.01, "echo-a0"}, {6, 6.01, "echo-b0"}}
+	rec := affinityRecord(hops)
+	rec.Events = []record.Event{{At: 7, What: "later"}, {At: 5, What: "scale to 2"}}
+	for i, e := range rec.FactsAfter.Endpoints {
+		if e.Pod == "echo-a0" {
+			rec.FactsAfter.Endpoints[i].Ready = false
+		}
+	}
+	m := report(t, rec).Streams[0].Affinity.Remap
+	if m == nil || m.Clients != 2 || m.Moved != 1 || m.Gone != 1 || m.Before != 3 || m.After != 2 || m.Consistent <= 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// A port is a memory of its own.
+func TestAffinityIsPerPort(t *testing.T) {
+	rec := affinityRecord([]hop{{0, 0.01, "echo-a0"}, {1, 1.01, "echo-a0"}, {2, 2.01, "echo-b0"}, {3, 3.01, "echo-b0"}})
+	rec.Streams[0].Addresses = append(rec.Streams[0].Addresses, record.Address{HostPort: "10.79.0.20:81"})
+	for i := range rec.Connections {
+		if c := &rec.Connections[i]; c.ID > 2 {
+			c.Address = "10.79.0.20:81"
+		}
+	}
+	r := report(t, rec)
+	if a := r.Streams[0].Affinity; a.Clients != 4 || a.Held != 4 || has(r, analyze.AffinityBroken) || len(a.ByNode) != 4 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Behind a balancer the node is not known: a change of pod may be a change of node.
+func TestAffinityBehindABalancer(t *testing.T) {
+	rec := affinityRecord([]hop{{0, 0.01, "echo-a0"}, {1, 1.01, "echo-b0"}})
+	rec.Facts.Services[0].LoadBalancerIPs, rec.FactsAfter.Services[0].LoadBalancerIPs = []string{"10.77.9.9"}, []string{"10.77.9.9"}
+	st := &rec.Streams[0]
+	st.Target, st.Vantage, st.Addresses = "loadBalancer", "external", []record.Address{{HostPort: "10.77.9.9:80"}}
+	for i := range rec.Connections {
+		rec.Connections[i].Address = "10.77.9.9:80"
+	}
+	r := report(t, rec)
+	if has(r, analyze.AffinityBroken) || r.Streams[0].Affinity.Held != 1 {
+		t.Errorf("%v, %+v", found(r), r.Streams[0].Affinity)
 	}
 }

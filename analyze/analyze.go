@@ -32,11 +32,14 @@ func Analyze(rec *record.Record, expect []Expectation, opts Options) (*Report, e
 	for _, t := range streams {
 		j.subjects = append(j.subjects, describe(rec, t, j.family))
 	}
+	addHistories(rec, j.subjects)
 	j.conclude()
 	for _, s := range j.subjects {
 		r.Streams = append(r.Streams, *s.report)
 	}
+	r.Events = j.eventReports()
 	r.Findings, r.Notes = j.findings, j.notes
+	r.BothEnds, r.Servers = j.ends, j.servers
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}

@@ -164,7 +164,7 @@ func TestAllKeepAliveConnectionsOnOnePod(t *testing.T) {
 	if has(r, analyze.UnexplainedSkew) {
 		t.Errorf("called unexplained: %v", found(r))
 	}
-	if f := finding(t, r, analyze.ConnectionPinning); f.Severity != analyze.Warning || !strings.Contains(f.Summary, "more than chance (p = 5.08e-05)") {
+	if f := finding(t, r, analyze.ConnectionPinning); f.Severity != analyze.Warning || !strings.Contains(f.Summary, "more than chance (p = 5.08e-05") {
 		t.Errorf("%s: %s", f.Severity, f.Summary)
 	}
 }
@@ -267,7 +267,7 @@ func TestNothingGetsThroughIsAnError(t *testing.T) {
 
 func TestNoEndpoints(t *testing.T) {
 	rec := fresh().Record()
-	rec.Facts.Endpoints, rec.FactsAfter.Endpoints, rec.Tallies = nil, nil, nil
+	rec.Facts.Endpoints, rec.FactsAfter.Endpoints, rec.Tallies, rec.Servers = nil, nil, nil, nil
 	for i := range rec.Connections {
 		c := &rec.Connections[i]
 		*c = record.Connection{Stream: c.Stream, Agent: c.Agent, ID: c.ID, Address: c.Address, Opened: c.Opened, Error: record.ErrRefused}

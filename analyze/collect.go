@@ -11,48 +11,35 @@ import (
 
 // traffic is one stream as it was predicted and as it came out.
 type traffic struct {
-	plan     *record.Stream
-	name     string
-	facts    *record.Facts
-	strata   []*stratum // those that carried anything, else all that were planned
-	byKey    map[stratumKey]*stratum
-	rows     []*record.Connection
-	modelled bool // the outcome of every stratum is predicted
-	changed  bool // the eligible backends at the end are others than at the start
+	plan    *record.Stream
+	name    string
+	facts   *record.Facts
+	events  []record.Event
+	ended   *record.End // nil: the record was cut
+	now     *atlas      // of the facts when the load started
+	later   *atlas      // when it ended; nil if that is not known
+	agents  map[string]record.AgentRef
+	targets map[string]record.Address
+	dropped map[string]bool // agents that opened more connections than have rows
+
+	strata    []*stratum // those that carried anything, else all that were planned
+	byKey     map[stratumKey]*stratum
+	rows      []*record.Connection // of dropped agents the first ones only
+	modelled  bool                 // the outcome of every stratum is predicted
+	changed   bool                 // the eligible backends at the end are others than at the start
+	untested  string               // one clause: why its units are no independent choices; "" they are
+	tallySpan [2]float64           // seconds since the start of the run that the tallies are of; both 0 without
 
 	backends []*backend // the reference set, in canonical order
 	byPod    map[string]int
 	foreign  []*backend // answered, but outside the reference set
+	keyed    []*pair    // under ClientIP affinity; made when first asked for
 
 	units
 }
 
-// stratum is the part of a stream that one agent sends to one address. Each has its own probabilities.
-type stratum struct {
-	agent    record.AgentRef
-	addr     record.Address
-	at       Prediction
-	eligible map[string]bool // at the start or at the end
-	stays    map[string]bool // at the start and at the end
-
-	opened   int                      // connections
-	known    int                      // of these, somebody answered
-	dials    map[record.ErrorKind]int // connections that were never established, by reason
-	sent     int                      // requests
-	errors   map[record.ErrorKind]int // requests that failed, by reason
-	answered map[string]*answers      // by pod
-	sources  map[sourceKey]int        // answered requests
-}
-
-type stratumKey struct{ agent, address string }
-
-// answers are the answered requests of one stratum by one pod.
-type answers struct {
-	requests int
-	latency  record.Histogram
-}
-
-type sourceKey struct{ pod, observed string }
+// testable reports whether chance alone should bound how far the units are from what is predicted.
+func (t *traffic) testable() bool { return t.modelled && !t.changed && t.untested == "" }
 
 // backend is one pod of a stream.
 type backend struct {
@@ -67,13 +54,25 @@ type backend struct {
 func collect(rec *record.Record) ([]*traffic, error) {
 	byID := map[string]*traffic{}
 	var all []*traffic
+	now, later := newAtlas(&rec.Facts), (*atlas)(nil)
+	if rec.FactsAfter != nil {
+		later = newAtlas(rec.FactsAfter)
+	}
 	for i := range rec.Streams {
-		t := newTraffic(rec, &rec.Streams[i])
+		t := newTraffic(now, later, &rec.Streams[i])
 		if byID[t.plan.ID] != nil {
 			return nil, fmt.Errorf("reading the record: stream %q is there twice", t.plan.ID)
 		}
 		byID[t.plan.ID] = t
 		all = append(all, t)
+	}
+	for _, t := range all {
+		t.events, t.ended = rec.Events, rec.End
+	}
+	for i := range rec.Generators {
+		if g := &rec.Generators[i]; g.DroppedRows > 0 && byID[g.Stream] != nil {
+			byID[g.Stream].dropped[g.Agent] = true
+		}
 	}
 	for i := range rec.Connections {
 		c := &rec.Connections[i]
@@ -81,14 +80,18 @@ func collect(rec *record.Record) ([]*traffic, error) {
 		if t == nil {
 			return nil, fmt.Errorf("reading the record: connection %d of agent %q belongs to no stream, %q", c.ID, c.Agent, c.Stream)
 		}
-		t.addConnection(c)
+		if err := t.addConnection(c); err != nil {
+			return nil, err
+		}
 	}
 	for i := range rec.Tallies {
 		t := byID[rec.Tallies[i].Stream]
 		if t == nil {
 			return nil, fmt.Errorf("reading the record: a tally of agent %q belongs to no stream, %q", rec.Tallies[i].Agent, rec.Tallies[i].Stream)
 		}
-		t.addTally(&rec.Tallies[i])
+		if err := t.addTally(&rec.Tallies[i]); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range all {
 		t.settle(rec)
@@ -96,80 +99,18 @@ func collect(rec *record.Record) ([]*traffic, error) {
 	return all, nil
 }
 
-func newTraffic(rec *record.Record, plan *record.Stream) *traffic {
-	t := &traffic{plan: plan, name: cmp.Or(plan.Client, plan.ID), facts: &rec.Facts, byKey: map[stratumKey]*stratum{}, byPod: map[string]int{}}
+func newTraffic(now, later *atlas, plan *record.Stream) *traffic {
+	t := &traffic{
+		plan: plan, name: cmp.Or(plan.Client, plan.ID), facts: now.facts, now: now, later: later, agents: map[string]record.AgentRef{},
+		targets: map[string]record.Address{}, dropped: map[string]bool{}, byKey: map[stratumKey]*stratum{}, byPod: map[string]int{},
+	}
+	for _, a := range plan.Agents {
+		t.agents[a.Name] = a
+	}
+	for _, a := range plan.Addresses {
+		t.targets[a.HostPort] = a
+	}
 	return t
-}
-
-// at returns the stratum of an agent and an address, making it when it is first met.
-func (t *traffic) at(agent, address string) *stratum {
-	key := stratumKey{agent, address}
-	if s := t.byKey[key]; s != nil {
-		return s
-	}
-	s := &stratum{
-		agent: record.AgentRef{Name: agent}, addr: record.Address{HostPort: address}, eligible: map[string]bool{}, stays: map[string]bool{},
-		dials: map[record.ErrorKind]int{}, errors: map[record.ErrorKind]int{}, answered: map[string]*answers{}, sources: map[sourceKey]int{},
-	}
-	for _, p := range t.facts.Pods {
-		if p.Name == agent {
-			s.agent.Node, s.agent.IPs = p.Node, p.IPs
-		}
-	}
-	for _, a := range t.plan.Agents {
-		if a.Name == agent {
-			s.agent = a
-		}
-	}
-	for _, a := range t.plan.Addresses {
-		if a.HostPort == address {
-			s.addr = a
-		}
-	}
-	t.byKey[key] = s
-	t.strata = append(t.strata, s)
-	return s
-}
-
-func (t *traffic) addConnection(c *record.Connection) {
-	s := t.at(c.Agent, c.Address)
-	s.opened++
-	if c.Backend != "" {
-		s.known++
-	}
-	if failedDial(c) {
-		s.dials[c.Error]++
-	}
-	t.rows = append(t.rows, c)
-}
-
-// failedDial reports whether a connection was never established.
-func failedDial(c *record.Connection) bool {
-	return c.Error != "" && c.Connected == 0 && c.Backend == ""
-}
-
-func (t *traffic) addTally(tally *record.Tally) {
-	s := t.at(tally.Agent, tally.Address)
-	s.sent += tally.Requests
-	unanswered := 0
-	for kind, n := range tally.Errors {
-		s.errors[kind] += n
-		if kind != record.ErrStatus {
-			unanswered += n
-		}
-	}
-	if tally.Backend == "" {
-		return
-	}
-	got := tally.Requests - unanswered
-	a := s.answered[tally.Backend]
-	if a == nil {
-		a = &answers{}
-		s.answered[tally.Backend] = a
-	}
-	a.requests += got
-	a.latency.Merge(tally.Latency)
-	s.sources[sourceKey{tally.Backend, tally.Observed}] += got
 }
 
 // settle predicts what is known of by now and brings everything into an order that does not depend on the record's.
@@ -189,25 +130,28 @@ func (t *traffic) settle(rec *record.Record) {
 	})
 	t.modelled = len(t.strata) > 0
 	for _, s := range t.strata {
-		t.predict(rec, s)
+		s.choose(t.dropped[s.agent.Name])
+		t.predict(s)
 	}
+	if t.plan.Target == "url" {
+		t.assume()
+	}
+	t.modelled = t.modelled && !slices.ContainsFunc(t.strata, func(s *stratum) bool { return s.at.Outcome == Unknown })
 	t.backendsOf(rec)
 	t.units = t.countUnits()
 }
 
-func (t *traffic) predict(rec *record.Record, s *stratum) {
-	s.at = Predict(&rec.Facts, t.plan, s.agent, s.addr)
-	if s.at.Outcome == Unknown {
-		t.modelled = false
-	}
+func (t *traffic) predict(s *stratum) {
+	s.at = t.now.predict(t.plan, s.agent, s.addr)
+	t.untested = cmp.Or(t.untested, s.at.Untested)
 	for _, b := range s.at.Backends {
 		s.eligible[b.Pod] = true
 		s.stays[b.Pod] = true
 	}
-	if rec.FactsAfter == nil {
+	if t.later == nil {
 		return
 	}
-	after := Predict(rec.FactsAfter, t.plan, s.agent, s.addr)
+	after := t.later.predict(t.plan, s.agent, s.addr)
 	clear(s.stays)
 	for _, b := range after.Backends {
 		if s.eligible[b.Pod] {
@@ -233,23 +177,11 @@ func (t *traffic) backendsOf(rec *record.Record) {
 		return b
 	}
 	for _, s := range t.strata {
-		for pod := range s.eligible {
-			add(pod, true)
-		}
-		for pod, a := range s.answered {
-			b := add(pod, !t.modelled)
-			b.requests += a.requests
-			b.latency.Merge(a.latency)
-		}
-	}
-	for _, c := range t.rows {
-		if c.Backend != "" {
-			add(c.Backend, !t.modelled).connections++
-		}
+		s.addTo(add, !t.modelled)
 	}
 	if !t.modelled {
 		for _, e := range keep(rec.Facts.Endpoints, func(e record.Endpoint) bool { return e.Service == t.plan.Service && e.Ready }) {
-			add(podOf(&rec.Facts, e), true)
+			add(t.now.podOf(e), true)
 		}
 	}
 	for _, b := range slices.SortedFunc(maps.Values(found), func(a, b *backend) int { return cmp.Compare(a.pod, b.pod) }) {

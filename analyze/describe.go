@@ -16,6 +16,7 @@ type subject struct {
 	trial  *trial
 	chance *skew.Chance
 	report *Stream
+	past   *history
 	pairs  []*pair // under ClientIP affinity
 	judged []verdict
 }
@@ -26,7 +27,7 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 	s.chance = t.law.Chance(runSeed(rec, t.plan.ID, "chance"), 0)
 	s.report = &Stream{
 		Client: t.name, Vantage: t.plan.Vantage, Target: t.plan.Target, Address: t.addresses(),
-		Connections: len(t.rows), UnknownBackend: t.unanswered(), RequestsPerConnection: t.plan.RequestsPerConnection,
+		Connections: t.opened(), UnknownBackend: t.unanswered(), RequestsPerConnection: t.plan.RequestsPerConnection,
 		Errors: t.allErrors(), CrossNode: t.crossNode(), Latency: t.latency(),
 	}
 	for _, st := range t.strata {
@@ -36,9 +37,13 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 	s.report.Backends = s.backendRows()
 	s.report.Skew, s.report.Chance = s.metrics()
 	s.report.Test = s.testRow(f)
-	s.report.Decomposition = s.decomposition(f)
+	s.report.Decomposition = s.decomposition(f, runSeed(rec, t.plan.ID, "intervals"))
+	s.report.Cost = s.cost(runSeed(rec, t.plan.ID, "cost"))
 	s.report.Sources = t.sourceRows()
 	s.report.Nodes = t.nodeRows()
+	s.report.Order = orderRow(f.about[t])
+	s.report.Latency.Tail = s.tail(f)
+	t.draw(rec, s.report)
 	if t.unit == unitClientIP {
 		s.pairs = t.clientPairs()
 		s.report.Affinity = s.affinity()
@@ -56,10 +61,8 @@ func (t *traffic) addresses() string {
 
 func (t *traffic) unanswered() int {
 	n := 0
-	for _, c := range t.rows {
-		if c.Backend == "" {
-			n++
-		}
+	for _, s := range t.strata {
+		n += s.opened - s.known
 	}
 	return n
 }
@@ -147,6 +150,9 @@ func (t *traffic) seconds(rec *record.Record) float64 {
 			last = max(last, rec.End.Seconds)
 		}
 	}
+	if len(t.dropped) > 0 || len(t.rows) == 0 {
+		first, last = min(first, t.tallySpan[0]), max(last, t.tallySpan[1])
+	}
 	return max(0, last-first)
 }
 
@@ -184,7 +190,7 @@ func (s *subject) backendRows() []Backend {
 	for i, b := range slices.Concat(s.backends, s.foreign) {
 		row := Backend{
 			Pod: b.pod, Node: b.node, Requests: b.requests, Connections: b.connections, Eligible: b.eligible,
-			Share: float64(b.requests) / float64(max(answered, 1)), P50: b.latency.Quantile(0.5), P99: tailOf(b.latency),
+			Share: float64(b.requests) / float64(max(answered, 1)), P50: b.latency.Quantile(0.5), P99: tailOf(b.latency), P99Interval: p99Interval(b),
 		}
 		if i < len(s.backends) {
 			row.ExpectedShare = expected[i]
@@ -202,7 +208,7 @@ func (s *subject) backendRows() []Backend {
 
 // bounds is what a backend's share of the units would be if none or all of the unanswered connections were its.
 func (s *subject) bounds(i int) *Range {
-	if s.unknown == 0 || s.unit != unitConnection {
+	if s.unknown == 0 || !ofConnections(s.unit) {
 		return nil
 	}
 	all := float64(s.law.Units() + s.unknown)
@@ -251,7 +257,7 @@ func (s *subject) testRow(f *family) Test {
 	if r.Cold >= 0 {
 		row.ColdBackend = s.trial.pods[r.Cold]
 	}
-	if !s.modelled || s.changed || !s.law.Free() {
+	if !s.testable() || !s.law.Free() {
 		return row
 	}
 	need := s.need(f)
@@ -271,46 +277,7 @@ func (s *subject) need(f *family) skew.Need {
 			smallest = min(smallest, share)
 		}
 	}
-	return skew.Need{Backends: eligible, Share: smallest, Alpha: f.alpha / float64(max(len(f.tested()), 1)), Power: usualPower}
-}
-
-func (s *subject) decomposition(f *family) *Decomposition {
-	if len(s.parts) == 0 {
-		return nil
-	}
-	d := skew.Decompose(s.parts, f.rejects(s.trial))
-	// Rounded here so that the parts of the report still add up.
-	out := &Decomposition{
-		Designed: decimals(d.Designed), Placement: decimals(d.Placement),
-		LoadPerUnit: decimals(d.LoadPerUnit), Unexplained: decimals(d.Unexplained),
-	}
-	out.Total = decimals(out.Designed + out.Placement + out.LoadPerUnit + out.Unexplained)
-	return out
-}
-
-func (t *traffic) sourceRows() []Source {
-	found := map[Source]*Source{}
-	for _, s := range t.strata {
-		for key, n := range s.sources {
-			class, node := classify(t.facts, t.plan, s.agent, s.addr, key.observed)
-			id := Source{Class: string(class), Address: key.observed, Node: node}
-			if found[id] == nil {
-				found[id] = &Source{Class: id.Class, Address: id.Address, Node: id.Node}
-			}
-			found[id].Requests += n
-			if s.agent.Name == key.pod {
-				found[id].Hairpin += n
-			}
-		}
-	}
-	rows := []Source{}
-	for _, r := range found {
-		rows = append(rows, *r)
-	}
-	slices.SortFunc(rows, func(a, b Source) int {
-		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Address, b.Address))
-	})
-	return rows
+	return skew.Need{Backends: eligible, Share: smallest, Alpha: f.alpha / float64(max(f.size(), 1)), Power: usualPower}
 }
 
 // nodeRows sums up per address whose port was dialled.

@@ -4,12 +4,16 @@
 //
 // [Analyze] goes through these steps, one file or two for each:
 //
-//   - collect.go sorts the record into strata, one agent dialling one address of a stream, and
-//     predict.go says from the facts alone what should become of each: which pods may answer and
-//     how likely, or a timeout, or a refusal, and which client address each pod should see.
-//   - units.go and pairs.go count what kube-proxy decided once for: connections, or client
-//     addresses at a node under session affinity; never requests. Their number per pod follows a
-//     law that analyze/skew knows how to test and to simulate.
+//   - collect.go and stratum.go sort the record into strata, one agent dialling one address of a
+//     stream. predict.go says from the facts alone what should become of each: which backends may
+//     answer and how likely, or a timeout, or a refusal, and which client address each should see;
+//     predict_proxy.go where kube-proxy chooses, predict_direct.go where the client does. assume.go
+//     stands in where nothing is known of the target but who answered.
+//   - units.go and pairs.go count what was decided once for: connections, or client addresses at a
+//     node under session affinity; never requests, unless something chooses for each. They come from
+//     the rows or, where rows are missing, from the tallies. Their number per pod follows a law that
+//     analyze/skew knows how to test and to simulate.
+//   - join.go compares what the clients counted with what the pods counted.
 //   - family.go tests every stream, and streams of one target together, within one false-alarm
 //     budget for the whole report.
 //   - describe.go fills in the figures of each stream, with the range that chance gives them.

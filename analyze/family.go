@@ -35,7 +35,9 @@ type trial struct {
 type family struct {
 	alpha  float64
 	trials []*trial
+	claims []*claim
 	of     map[*traffic]*trial
+	about  map[*traffic]*clues
 }
 
 func runSeed(rec *record.Record, stream, purpose string) skew.Seed {
@@ -45,7 +47,7 @@ func runSeed(rec *record.Record, stream, purpose string) skew.Seed {
 // runTests tests every stream, and streams that share a target once more together: a pod that is a little hot for each of
 // them is seen sooner that way.
 func runTests(rec *record.Record, streams []*traffic, alpha float64) *family {
-	f := &family{alpha: cmp.Or(alpha, defaultAlpha), of: map[*traffic]*trial{}}
+	f := &family{alpha: cmp.Or(alpha, defaultAlpha), of: map[*traffic]*trial{}, about: map[*traffic]*clues{}}
 	targets := map[[2]string][]*traffic{}
 	var order [][2]string
 	for _, t := range streams {
@@ -62,6 +64,9 @@ func runTests(rec *record.Record, streams []*traffic, alpha float64) *family {
 		if together := targets[key]; len(together) > 1 {
 			f.add(pooled(rec, together, key[0]+"/"+key[1]))
 		}
+	}
+	for _, t := range streams {
+		f.about[t] = f.examine(rec, t)
 	}
 	f.adjust()
 	f.sharpen()
@@ -83,9 +88,9 @@ func (f *family) add(t *trial) {
 	t.result = skew.Result{Method: skew.None, P: 1, Hot: -1, Cold: -1}
 	opened, unknown := 0, 0
 	for _, s := range t.streams {
-		opened += len(s.list) + s.unknown
+		opened += s.size() + s.unknown
 		unknown += s.unknown
-		if !s.modelled || s.changed {
+		if !s.testable() {
 			return
 		}
 	}
@@ -149,18 +154,27 @@ func (t *trial) reorder(groups []skew.Group, counts []int, requests []float64) {
 	t.law, _ = skew.NewLaw(len(order), groups) // the groups are valid by construction
 }
 
-// adjust sets the adjusted p-value of every trial and the level in force for it.
+// adjust sets the adjusted p-value of every trial and claim, and the level in force for it.
 func (f *family) adjust() {
 	tested := f.tested()
-	p := make([]float64, len(tested))
-	for i, t := range tested {
-		p[i] = t.result.P
+	var p []float64
+	for _, t := range tested {
+		p = append(p, t.result.P)
+	}
+	for _, c := range f.claims {
+		p = append(p, c.p)
 	}
 	adjusted, levels := skew.Holm(p), skew.HolmThresholds(p, f.alpha)
 	for i, t := range tested {
 		t.p, t.alpha = adjusted[i], levels[i]
 	}
+	for i, c := range f.claims {
+		c.adjusted = adjusted[len(tested)+i]
+	}
 }
+
+// size is the number of p-values that share the budget.
+func (f *family) size() int { return len(f.tested()) + len(f.claims) }
 
 func (f *family) tested() []*trial {
 	return slices.DeleteFunc(slices.Clone(f.trials), func(t *trial) bool { return !t.tested })

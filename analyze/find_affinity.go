@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,99 +9,65 @@ import (
 	"github.com/podskew/podskew/analyze/skew"
 )
 
-// affinity judges every client address at every node and sums up.
-func (s *subject) affinity() *Affinity {
-	timeout := s.affinitySeconds()
-	a := &Affinity{TimeoutSeconds: int(timeout)}
-	used := map[string]bool{}
-	for _, p := range s.pairs {
-		v := p.judge(s.traffic, timeout)
-		s.judged = append(s.judged, v)
-		for _, pod := range v.backends {
-			used[pod] = true
-		}
-		if v.connections < 2 {
-			continue
-		}
-		a.Clients++
-		if v.held() {
-			a.Held++
-		}
-		a.ByChance += s.luck(p, v.connections)
-	}
-	a.BackendsUsed = len(used)
-	a.Interval = Range(skew.ClopperPearson(a.Held, a.Clients, 0.95))
-	return a
-}
-
-// luck is the probability that connections independent choices of a pair all agree.
-func (s *subject) luck(p *pair, connections int) float64 {
-	at := s.byKey[stratumKey{p.rows[0].Agent, p.rows[0].Address}].at
-	var sum float64
-	for _, b := range at.Backends {
-		sum += math.Pow(b.P, float64(connections))
-	}
-	return sum
-}
-
 // luckMost is the chance of looking held without any affinity that is passed over in silence.
 const luckMost = 0.01
 
 func (j *judge) affinityHeld(s *subject) {
 	a := s.report.Affinity
-	if a == nil || a.Clients == 0 || len(s.breaches()) > 0 {
+	if a == nil {
 		return
 	}
-	connections, expired, raced := 0, 0, 0
+	j.affinityCollapse(s)
+	j.affinityPerNode(s)
+	j.affinityExpired(s)
+	if a.Clients == 0 || a.Broken > 0 || (a.Held == 0 && a.Expired == 0) {
+		return
+	}
+	connections := 0
 	for _, v := range s.judged {
 		connections += v.connections
-		if v.expired && !v.held() {
-			expired++
-		}
-		if v.raced && !v.held() {
-			raced++
-		}
-	}
-	if a.Held == 0 && expired == 0 {
-		return
 	}
 	summary := fmt.Sprintf("%d of %d clients (address and node) kept their pod over %d connections (95 %% range %s to %s)",
 		a.Held, a.Clients, connections, figure(a.Interval[0]), figure(a.Interval[1]))
-	if expired > 0 {
-		summary += fmt.Sprintf("; %s moved after a pause longer than the %d s timeout", plural(expired, "client", "clients"), a.TimeoutSeconds)
+	if a.Expired > 0 {
+		summary += fmt.Sprintf("; %s moved after a pause longer than the %d s timeout", plural(a.Expired, "client", "clients"), a.TimeoutSeconds)
 	}
-	if raced > 0 {
-		summary += fmt.Sprintf("; %s opened connections at the same time, before there was a pod to remember", plural(raced, "client", "clients"))
+	if a.Raced > 0 {
+		summary += fmt.Sprintf("; %s opened connections at the same time, before there was a pod to remember", plural(a.Raced, "client", "clients"))
 	}
 	if a.ByChance > luckMost*float64(a.Clients) {
 		summary += fmt.Sprintf("; %s would be expected without any affinity, as there are few connections per client or few pods", figure(a.ByChance))
 	}
-	sources := map[string]bool{}
-	for _, p := range s.pairs {
-		sources[p.source] = true
+	evidence := map[string]any{"clients": a.Clients, "held": a.Held, "interval": a.Interval, "connections": connections, "heldByChance": a.ByChance,
+		"sources": a.Sources, "backends": len(s.backends), "backendsUsed": a.BackendsUsed, "backendsUsedByChance": skew.BackendsUsed(len(s.backends), len(s.pairs)),
+		"timeoutSeconds": a.TimeoutSeconds, "expired": a.Expired, "openedAtOnce": a.Raced}
+	if r := a.Remap; r != nil {
+		summary += fmt.Sprintf("; %d of %d moved when %d pods became %d, %d of them because their pod was gone", r.Moved, r.Clients, r.Before, r.After, r.Gone)
+		evidence["moved"], evidence["movedPodGone"] = r.Moved, r.Gone
 	}
-	n := float64(len(s.backends))
-	j.add(Finding{
-		Code: AffinityHeld, Severity: Info, Stream: s.name, ByDesign: true, Summary: summary,
-		Evidence: map[string]any{"clients": a.Clients, "held": a.Held, "interval": a.Interval, "connections": connections, "heldByChance": a.ByChance,
-			"sources": len(sources), "backends": len(s.backends), "backendsUsed": a.BackendsUsed, "backendsUsedByChance": n * (1 - math.Pow(1-1/n, float64(len(s.pairs)))),
-			"timeoutSeconds": a.TimeoutSeconds, "expired": expired, "openedAtOnce": raced},
-	})
+	j.add(Finding{Code: AffinityHeld, Severity: Info, Stream: s.name, ByDesign: true, Summary: summary, Evidence: evidence})
 }
 
-// breaches are the pairs that lost their pod though the memory had to hold.
-func (s *subject) breaches() []*breach {
+// breaches are the pairs that lost their pod though the memory had to hold, at nodes for which keep says yes.
+func (s *subject) breaches(at func(node, port string) bool) []*breach {
 	var all []*breach
-	for _, v := range s.judged {
-		if v.broken != nil {
+	for i, v := range s.judged {
+		if v.broken != nil && at(s.pairs[i].node, s.pairs[i].port) {
 			all = append(all, v.broken)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b *breach) int { return cmp.Compare(a.gap, b.gap) })
 	return all
 }
 
+// affinityBroken reports clients that lost their pod, as a matter of the memory's size where that explains it.
 func (j *judge) affinityBroken(s *subject) {
-	all := s.breaches()
+	a := s.report.Affinity
+	if a == nil || a.Broken == 0 {
+		return
+	}
+	full := j.affinityCapacity(s)
+	all := s.breaches(func(node, port string) bool { return !full[[2]string{node, port}] })
 	if len(all) == 0 {
 		return
 	}
@@ -109,26 +76,182 @@ func (j *judge) affinityBroken(s *subject) {
 	for _, b := range all[:min(most, len(all))] {
 		rows = append(rows, map[string]any{"client": b.source, "node": b.node, "from": b.from, "to": b.to, "gapSeconds": b.gap})
 	}
-	shortest := slices.MinFunc(all, func(a, b *breach) int { return compareGap(a, b) })
-	a := s.report.Affinity
+	shortest := all[0]
 	j.add(Finding{
 		Code: AffinityBroken, Severity: Error, Stream: s.name,
 		Summary: fmt.Sprintf("%d of %d clients were moved to another pod although theirs was still eligible and the %d s timeout had not passed: %s went from %s to %s after %s s",
 			len(all), a.Clients, a.TimeoutSeconds, shortest.source, shortest.from, shortest.to, figure(shortest.gap)),
 		Evidence: map[string]any{"clients": a.Clients, "held": a.Held, "broken": len(all), "interval": a.Interval, "timeoutSeconds": a.TimeoutSeconds, "examples": rows},
 		Remedies: []Remedy{
-			{What: "see whether more than 100 client addresses per pod pass one node in iptables mode: xt_recent keeps that many and forgets the oldest; nftables mode does not"},
 			{What: "see whether something in front changes the client's address or the node between connections: affinity is per address and per node"},
+			{What: "see whether the rules of kube-proxy on the node were rebuilt, or its memory flushed, while the run went on"},
 		},
 	})
 }
 
-func compareGap(a, b *breach) int {
-	switch {
-	case a.gap < b.gap:
-		return -1
-	case a.gap > b.gap:
-		return 1
+// affinityCapacity looks at nodes in iptables mode with more client addresses than their lists hold: xt_recent keeps 100 for each
+// pod and drops the one that was set longest ago. It returns the nodes and ports whose breaches that explains.
+func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
+	explained := map[[2]string]bool{}
+	rows, clients, held, broken := []map[string]any{}, 0, 0, 0
+	var expected Range
+	for _, n := range s.report.Affinity.ByNode {
+		endpoints := s.endpointsAt(n.Node)
+		if n.Broken == 0 || endpoints == 0 || s.now.nodes[n.Node].Proxy.Mode != modeIPTables {
+			continue
+		}
+		all := 0
+		for _, p := range s.pairs {
+			if p.node == n.Node && p.port == n.Port {
+				all++
+			}
+		}
+		// Whether clients come back in the same order is not planned: the two orders bound what is to be expected.
+		capacity := skew.Capacity{Clients: all, Endpoints: endpoints, Limit: skew.AffinityList}
+		inOrder := capacity.Simulate(j.seed(s, "capacity "+n.Node+n.Port), 0)
+		capacity.Shuffled = true
+		shuffled := capacity.Simulate(j.seed(s, "capacity shuffled "+n.Node+n.Port), 0)
+		if min(inOrder.Exceeded, shuffled.Exceeded) < 0.5 {
+			continue
+		}
+		explained[[2]string{n.Node, n.Port}] = true
+		clients, held, broken = clients+n.Clients, held+n.Held, broken+n.Broken
+		expected = Range{min(inOrder.Held[0], shuffled.Held[0]), max(inOrder.Held[1], shuffled.Held[1])}
+		rows = append(rows, map[string]any{"node": n.Node, "port": n.Port, "addresses": all, "backends": endpoints, "clients": n.Clients, "held": n.Held,
+			"heldFractionExpected": expected})
+	}
+	if len(rows) == 0 {
+		return explained
+	}
+	j.add(Finding{
+		Code: AffinityCapacity, Severity: Warning, Stream: s.name, ByDesign: true,
+		Summary: fmt.Sprintf("%d of %d clients lost their pod, as more client addresses came than iptables mode remembers: %d for each pod and node, the oldest are forgotten; %d kept theirs (for as many addresses %s to %s of them are expected to)",
+			broken, clients, skew.AffinityList, held, percent(expected[0]), percent(expected[1])),
+		Evidence: map[string]any{"clients": clients, "held": held, "broken": broken, "limit": skew.AffinityList, "byNode": rows},
+		Remedies: []Remedy{
+			{What: "kube-proxy in nftables mode, whose sets hold 65,536 addresses", Predicted: map[string]any{"heldFraction": 1.0}},
+			{What: "more pods: each remembers its own list"},
+			{What: "affinity by a cookie or header, in an L7 proxy"},
+		},
+	})
+	return explained
+}
+
+// endpointsAt is how many backends a node chooses from.
+func (s *subject) endpointsAt(node string) int {
+	for _, x := range s.strata {
+		if x.at.Decider == node {
+			return len(x.at.Backends)
+		}
 	}
 	return 0
+}
+
+// affinityExpired says which clients came back too late, and what their pauses say about the timeout.
+func (j *judge) affinityExpired(s *subject) {
+	a := s.report.Affinity
+	e := a.Estimate
+	if e != nil && e.beyond > 0 && e.stayed == e.beyond && math.Pow(s.samePodByLuck(), float64(e.beyond)) < luckMost {
+		j.note("%s: %s at least as long as the affinity timeout of %d s kept their pod: the memory outlasts what is set%s.", s.name,
+			plural(e.beyond, "pause", "pauses"), a.TimeoutSeconds, s.outlasts())
+	}
+	if a.Expired == 0 {
+		return
+	}
+	summary := fmt.Sprintf("%s moved to another pod after a pause longer than the %d s affinity timeout", plural(a.Expired, "client", "clients"), a.TimeoutSeconds)
+	evidence := map[string]any{"clients": a.Clients, "expired": a.Expired, "timeoutSeconds": a.TimeoutSeconds}
+	if e != nil {
+		evidence["pausesBeyond"], evidence["pausesBeyondHeld"] = e.beyond, e.stayed
+		evidence["estimate"] = map[string]any{"low": e.Low, "high": e.High, "gaps": e.Gaps}
+		if e.High > 0 {
+			summary += fmt.Sprintf("; from the pauses the timeout is above %s and at most %s s", figure(e.Low), figure(e.High))
+		}
+		if e.stayed > 0 {
+			summary += fmt.Sprintf("; %d of %d such pauses ended at the same pod again, as a new choice does by luck", e.stayed, e.beyond)
+		}
+	}
+	j.add(Finding{
+		Code: AffinityExpired, Severity: Info, Stream: s.name, ByDesign: true, Summary: summary, Evidence: evidence,
+		Remedies: []Remedy{{What: "a longer sessionAffinityConfig.clientIP.timeoutSeconds, up to 86,400: it counts from the last new connection, requests on an open one do not renew it"}},
+	})
+}
+
+// outlasts adds what is known of a mode's memory.
+func (s *subject) outlasts() string {
+	for _, x := range s.strata {
+		if s.now.nodes[x.at.Decider].Proxy.Mode == modeIPVS {
+			return ", as in ipvs mode it stays while closed connections are still remembered, about 2 minutes"
+		}
+	}
+	return ""
+}
+
+// affinityPerNode says that the same address is held to different pods by different nodes.
+func (j *judge) affinityPerNode(s *subject) {
+	type bySource struct {
+		nodes map[string]bool
+		pods  map[string]bool
+	}
+	sources := map[string]*bySource{}
+	for i, p := range s.pairs {
+		v := s.judged[i]
+		if len(v.backends) == 0 || p.node == "" {
+			continue
+		}
+		b := sources[p.source]
+		if b == nil {
+			b = &bySource{map[string]bool{}, map[string]bool{}}
+			sources[p.source] = b
+		}
+		b.nodes[p.node] = true
+		for _, pod := range v.backends {
+			b.pods[pod] = true
+		}
+	}
+	several, differ := 0, 0
+	for _, b := range sources {
+		if len(b.nodes) > 1 {
+			several++
+			if len(b.pods) > 1 {
+				differ++
+			}
+		}
+	}
+	if differ == 0 {
+		return
+	}
+	j.add(Finding{
+		Code: AffinityPerNode, Severity: Info, Stream: s.name, ByDesign: true,
+		Summary: fmt.Sprintf("%d of %d client addresses that came in through several nodes have different pods there: each node remembers on its own",
+			differ, several),
+		Evidence: map[string]any{"addresses": several, "differentPods": differ},
+		Remedies: []Remedy{{What: "let each client always enter through the same node (affinity in the load balancer), or keep sessions where every pod finds them"}},
+	})
+}
+
+// affinityCollapse says that clients share addresses, so that affinity holds groups of them instead of each.
+func (j *judge) affinityCollapse(s *subject) {
+	a := s.report.Affinity
+	if a.Sources == 0 || 2*a.Sources >= a.Addresses {
+		return
+	}
+	n := len(s.backends)
+	hidden := "something on the way (a NAT, a proxy, the CNI) hides them"
+	byNode := slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.KeyedOn == ClientNode })
+	if byNode {
+		hidden = "their own nodes hide them, as pods that dial another node's port leave under their node's address"
+	}
+	apart := skew.BackendsUsed(n, a.Addresses)
+	j.add(Finding{
+		Code: AffinityCollapse, Severity: Warning, Stream: s.name, ByDesign: byNode,
+		Summary: fmt.Sprintf("kube-proxy saw %d client addresses as %d: %s, and affinity sends all behind one address to one pod; %d of %d pods were used, %s would be by as many addresses",
+			a.Addresses, a.Sources, hidden, a.BackendsUsed, n, figure(apart)),
+		Evidence: map[string]any{"addresses": a.Addresses, "sources": a.Sources, "units": len(s.pairs), "backends": n, "backendsUsed": a.BackendsUsed,
+			"backendsUsedByChance": skew.BackendsUsed(n, len(s.pairs)), "backendsUsedApart": apart},
+		Remedies: []Remedy{
+			{What: "sessionAffinity: None, if sessions can live without it", Predicted: map[string]any{"backendsUsed": n}},
+			{What: "affinity by a cookie or header in an L7 proxy, which tells clients behind one address apart", Predicted: map[string]any{"backendsUsed": apart}},
+			{What: "from inside the cluster, the ClusterIP instead of node ports: pods keep their addresses there", Predicted: map[string]any{"backendsUsed": apart}},
+		},
+	})
 }

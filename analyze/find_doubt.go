@@ -10,13 +10,20 @@ import (
 
 // artefacts are signs that something other than the Service was measured.
 func (j *judge) artefacts(s *subject) {
+	j.generatorLimited(s)
+	j.starved(s)
+	j.split(s)
+}
+
+// split says that single requests were dealt out where only connections can be.
+func (j *judge) split(s *subject) {
 	split := 0
 	for _, c := range s.rows {
 		if len(c.Others) > 0 {
 			split++
 		}
 	}
-	if split == 0 || (s.plan.Target != "clusterIP" && s.plan.Target != "nodePort") {
+	if split == 0 || !slices.Contains([]string{"clusterIP", "nodePort", "podIP"}, s.plan.Target) {
 		return
 	}
 	j.add(Finding{
@@ -42,8 +49,26 @@ func (j *judge) doubts(s *subject) {
 	if s.changed {
 		j.note("%s: the pods it may reach changed during the run, so its shares were not tested.", s.name)
 	}
+	if s.untested != "" {
+		j.note("%s: its shares were not tested: %s.", s.name, s.untested)
+	}
+	if reason := s.reason(func(p Prediction) bool { return p.Unserved }); reason != "" {
+		j.note("%s: %s.", s.name, reason)
+	}
+	if slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.Policy != "" && s.now.nodes[x.at.Decider].Proxy.Mode == modeIPVS }) {
+		j.note("%s: kube-proxy in ipvs mode deals connections in turn unless it is told otherwise, which spreads them more evenly than chance: its test finds less than it says.", s.name)
+	}
+	if s.plan.Target == "url" {
+		j.note("%s: no facts are known of this target: %s.", s.name, s.strata[0].at.Reason)
+	}
+	if s.plain && ofConnections(s.unit) {
+		j.note("%s: not every connection has a row, so each is taken to have carried as much as any other.", s.name)
+	}
+	if s.unit == unitClientIP && len(s.dropped) > 0 {
+		j.note("%s: affinity is judged by the %d connections that have rows, of %d.", s.name, len(s.rows), s.opened())
+	}
 	if s.unknown > 0 {
-		part := float64(s.unknown) / float64(s.unknown+len(s.list))
+		part := float64(s.unknown) / float64(s.unknown+s.size())
 		text := fmt.Sprintf("%s: %d of the connections that should have been answered were not (%s), and which pods they were meant for is not known", s.name, s.unknown, percent(part))
 		if part > unknownMost {
 			text += "; that is too many for a verdict above warning"
@@ -151,6 +176,8 @@ func diff[T any](before, after []T, kind string, name, state func(T) string) []s
 
 // runNotes notes what holds for the run as a whole.
 func (j *judge) runNotes() {
+	j.compareEnds()
+	j.saturation()
 	end := j.rec.End
 	switch {
 	case end == nil:
@@ -161,7 +188,7 @@ func (j *judge) runNotes() {
 	if end != nil {
 		j.notes = append(j.notes, end.Problems...)
 	}
-	if end != nil && j.rec.FactsAfter == nil {
+	if end != nil && j.rec.FactsAfter == nil && len(j.rec.Facts.Services) > 0 {
 		j.note("The facts after the load could not be read: whether anything changed during the run is not known.")
 	}
 }

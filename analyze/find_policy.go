@@ -9,17 +9,23 @@ import (
 	"github.com/podskew/podskew/record"
 )
 
-// dead sums up the strata of one outcome other than an answer, by deciding node.
+// dead sums up strata that are not to be answered, by deciding node.
 type dead struct {
-	node                       string
-	connections                int
-	timeouts, refused, answers int
+	node                                string
+	connections                         int
+	timeouts, refused, unnamed, answers int
 }
 
-func (t *traffic) deadNodes(outcome Outcome) []*dead {
+// noLocal says of a prediction that a Local policy leaves its node nothing, nowhere that there is no endpoint at all.
+func noLocal(p Prediction) bool { return p.NoLocal }
+func nowhere(p Prediction) bool {
+	return !p.NoLocal && !p.Unserved && (p.Outcome == Refused || p.Outcome == NoAddress)
+}
+
+func (t *traffic) deadNodes(meant func(Prediction) bool) []*dead {
 	byNode := map[string]*dead{}
 	for _, s := range t.strata {
-		if s.at.Outcome != outcome {
+		if !meant(s.at) {
 			continue
 		}
 		d := byNode[s.at.Decider]
@@ -33,6 +39,7 @@ func (t *traffic) deadNodes(outcome Outcome) []*dead {
 		s.addErrors(errors)
 		d.timeouts += errors[record.ErrTimeout]
 		d.refused += errors[record.ErrRefused]
+		d.unnamed += errors[record.ErrDNS]
 	}
 	var all []*dead
 	for _, d := range byNode {
@@ -58,6 +65,7 @@ func totals(all []*dead) (sum dead, nodes []string) {
 		sum.connections += d.connections
 		sum.timeouts += d.timeouts
 		sum.refused += d.refused
+		sum.unnamed += d.unnamed
 		sum.answers += d.answers
 		nodes = append(nodes, d.node)
 	}
@@ -66,23 +74,31 @@ func totals(all []*dead) (sum dead, nodes []string) {
 
 // noEndpoints: there is nothing behind the Service, and kube-proxy says so at once.
 func (j *judge) noEndpoints(s *subject) {
-	all := s.deadNodes(Refused)
+	all := s.deadNodes(nowhere)
 	if len(all) == 0 {
 		return
 	}
 	sum, nodes := totals(all)
 	j.add(Finding{
 		Code: NoEndpoints, Severity: Error, Stream: s.name,
-		Summary:  fmt.Sprintf("%s: %d of %d connections were refused, %d timed out", s.reason(Refused), sum.refused, sum.connections, sum.timeouts),
-		Evidence: map[string]any{"nodes": nodes, "connections": sum.connections, "refused": sum.refused, "timeouts": sum.timeouts, "answered": sum.answers},
+		Summary:  fmt.Sprintf("%s: %d of %d connections were refused, %d timed out%s", s.reason(nowhere), sum.refused, sum.connections, sum.timeouts, sum.unresolved()),
+		Evidence: map[string]any{"nodes": nodes, "connections": sum.connections, "refused": sum.refused, "timeouts": sum.timeouts, "unresolved": sum.unnamed, "answered": sum.answers},
 		Remedies: []Remedy{{What: "get a pod ready that the Service's selector matches; what is not ready is not listed"}},
 	})
 }
 
-// reason returns why the strata of an outcome have it.
-func (t *traffic) reason(outcome Outcome) string {
+// unresolved adds dials whose name led nowhere.
+func (d dead) unresolved() string {
+	if d.unnamed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d found no address under the name", d.unnamed)
+}
+
+// reason returns why strata have the outcome they have.
+func (t *traffic) reason(meant func(Prediction) bool) string {
 	for _, s := range t.strata {
-		if s.at.Outcome == outcome {
+		if meant(s.at) {
 			return s.at.Reason
 		}
 	}
@@ -91,13 +107,13 @@ func (t *traffic) reason(outcome Outcome) string {
 
 // noLocalEndpoint: a node under a Local policy that has no pod of its own. Dropped, not refused: clients wait.
 func (j *judge) noLocalEndpoint(s *subject) {
-	all := s.deadNodes(Timeout)
+	all := s.deadNodes(noLocal)
 	if len(all) == 0 {
 		return
 	}
 	sum, nodes := totals(all)
 	severity := Warning
-	if sum.connections == len(s.rows) {
+	if sum.connections == s.opened() {
 		severity = Error // nothing of this stream gets through
 	}
 	setting, verb := s.localSetting(), "has"
@@ -179,6 +195,9 @@ func (s *subject) localNodes() []map[string]any {
 	byNode := map[string]*row{}
 	var nodes []string
 	for _, x := range s.strata {
+		if x.at.Decider == "" {
+			continue
+		}
 		r := byNode[x.at.Decider]
 		if r == nil {
 			r = &row{}
@@ -192,6 +211,23 @@ func (s *subject) localNodes() []map[string]any {
 	rows := []map[string]any{}
 	for _, n := range nodes {
 		rows = append(rows, map[string]any{"node": n, "connections": byNode[n].connections, "pods": byNode[n].pods})
+	}
+	if len(rows) == 0 {
+		return s.answeringNodes()
+	}
+	return rows
+}
+
+// answeringNodes stands in where a balancer chooses the node: those that answered took the connections in.
+func (s *subject) answeringNodes() []map[string]any {
+	connections, pods := map[string]int{}, map[string]int{}
+	for _, b := range s.backends {
+		connections[b.node] += b.connections
+		pods[b.node]++
+	}
+	rows := []map[string]any{}
+	for _, n := range sortedKeys(pods) {
+		rows = append(rows, map[string]any{"node": n, "connections": connections[n], "pods": pods[n]})
 	}
 	return rows
 }

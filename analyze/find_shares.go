@@ -16,8 +16,8 @@ const (
 	visibleSkew = 2.0  // what a run must have been able to see to call a stream balanced
 	unknownMost = 0.01 // part of the connections that may go unanswered before verdicts are held back
 	freshLevel  = 0.975
-	looseFactor = 1.5 // max/mean that remedies aim for with more connections
-	tightFactor = 1.2 // and with shorter ones
+	looseFactor = 1.5 // max/mean from which on connections are enough
+	tightFactor = 1.2 // max/mean that remedies aim for where they can
 	sureLevel   = 0.95
 )
 
@@ -36,7 +36,7 @@ func (s *subject) perUnit() float64 {
 }
 
 // reused reports whether connections carry several requests each, so that requests are no independent choices.
-func (s *subject) reused() bool { return s.unit == unitConnection && s.perUnit() >= reuseFrom }
+func (s *subject) reused() bool { return ofConnections(s.unit) && s.perUnit() >= reuseFrom }
 
 // hottest returns the largest ratio of a request share to its expected share, and the pod's index.
 func (s *subject) hottest() (ratio float64, at int) {
@@ -58,8 +58,8 @@ func (s *subject) hottest() (ratio float64, at int) {
 // is no test in it; a warning where some pod carries notably more than its share.
 func (j *judge) pinning(s *subject) {
 	requests := s.answeredRequests()
-	if !s.reused() || len(s.backends) < 2 || !s.law.Free() {
-		return
+	if !s.reused() || len(s.backends) < 2 || !s.law.Free() || s.changed {
+		return // of pods that come and go, the findings about change speak
 	}
 	loads := make([]float64, len(s.backends))
 	for i, b := range s.backends {
@@ -121,33 +121,6 @@ func (s *subject) loadTable() []map[string]any {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-func (j *judge) pinningRemedies(s *subject, requests int, singly *skew.Chance) []Remedy {
-	n, units, now := len(s.backends), s.law.Units(), s.report.Skew.MaxOverMean
-	more := skew.UnitsForMax(n, looseFactor, sureLevel)
-	if more <= units {
-		more = 4 * units
-	}
-	spread := s.law.Resized(more).Chance(j.seed(s, "more connections"), 2_000)
-	remedies := []Remedy{{
-		What:      fmt.Sprintf("%d connections instead of %d: max/mean %s → %s", more, units, figure(now), span2(spread.MaxOverMean)),
-		Predicted: map[string]any{"connections": more, "maxOverMeanNow": now, "maxOverMean": spread.MaxOverMean},
-	}}
-	after := max(1, requests/max(1, skew.UnitsForMax(n, tightFactor, sureLevel)))
-	if float64(2*after) <= s.perUnit() {
-		shorter := s.law.Resized(requests/after).Chance(j.seed(s, "shorter connections"), 2_000)
-		remedies = append(remedies, Remedy{
-			What: fmt.Sprintf("close a connection after %s: max/mean %s → %s over as many requests",
-				plural(after, "request", "requests"), figure(now), span2(shorter.MaxOverMean)),
-			Predicted: map[string]any{"requestsPerConnection": after, "maxOverMeanNow": now, "maxOverMean": shorter.MaxOverMean},
-		})
-	}
-	return append(remedies, Remedy{
-		What: fmt.Sprintf("choose a pod for each request: a headless Service with client-side round robin, or an L7 proxy: max/mean %s → at most %s",
-			figure(now), figure(singly.MaxOverMean[1])),
-		Predicted: map[string]any{"maxOverMeanNow": now, "maxOverMean": skew.Range{1, singly.MaxOverMean[1]}},
-	})
 }
 
 // tooFewConnections says that reused connections are too few to spread over the pods, whatever luck they have.
@@ -255,15 +228,23 @@ func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
 
 // unitCount says so many units: "1 connection", "24 client addresses".
 func unitCount(n int, unit string) string {
-	if unit == unitClientIP {
+	switch unit {
+	case unitClientIP:
 		return plural(n, "client address", "client addresses")
+	case unitFlow:
+		return plural(n, "flow", "flows")
+	case unitRequest:
+		return plural(n, "request", "requests")
 	}
 	return plural(n, "connection", "connections")
 }
 
 func unitWords(unit string) string {
-	if unit == unitClientIP {
+	switch unit {
+	case unitClientIP:
 		return "client addresses"
+	case unitFlow, unitRequest:
+		return unit + "s"
 	}
 	return "connections"
 }
@@ -307,7 +288,7 @@ func (t *trial) evidence() map[string]any {
 // tooFewUnits says that no outcome of this run could have been significant.
 func (j *judge) tooFewUnits(s *subject) {
 	n, units := len(s.backends), s.law.Units()
-	if !s.modelled || s.changed || !s.law.Free() || s.trial.tested {
+	if !s.testable() || !s.law.Free() || s.trial.tested {
 		return
 	}
 	needed := skew.Need{Backends: n, Alpha: j.family.alpha}.Units(visibleSkew)

@@ -8,11 +8,12 @@ import (
 	"github.com/podskew/podskew/record"
 )
 
-// sources says whether the pods saw the clients' own addresses and, for clients outside the cluster, which hop rewrote them
-// and what makes it do so. A client inside that is masqueraded by kube-proxy as it must be has lost nothing to a policy.
+// sources says whether the pods saw the clients' own addresses and, where they did not, which hop rewrote them and what makes it do
+// so. A client inside that is masqueraded as the settings have it has lost nothing to a policy.
 func (j *judge) sources(s *subject) {
-	kept, lost := 0, 0
-	var others []Source
+	s.report.Forwarded = s.forwarded()
+	kept, lost, against := 0, 0, 0
+	var others, strange []Source
 	for _, src := range s.report.Sources {
 		own := src.Requests - src.Hairpin
 		switch {
@@ -21,6 +22,10 @@ func (j *judge) sources(s *subject) {
 		case own > 0:
 			lost += own
 			others = append(others, src)
+			if !src.Expected {
+				against += own
+				strange = append(strange, src)
+			}
 		}
 	}
 	switch {
@@ -30,9 +35,23 @@ func (j *judge) sources(s *subject) {
 			Summary:  fmt.Sprintf("the pods saw the clients' own addresses in all %d answered requests%s", kept, s.keptBecause()),
 			Evidence: map[string]any{"requests": kept, "sources": sourceTable(s.report.Sources)},
 		})
-	case lost > 0 && s.plan.Vantage == "external":
+	case lost > 0 && s.plan.Vantage == "external" && s.plan.Target != "url":
 		j.lostSources(s, others, lost, kept+lost)
+	case against > 0 && s.modelled && s.plan.Target != "url":
+		j.strangeSources(s, strange, against, kept+lost)
 	}
+}
+
+// strangeSources reports clients inside the cluster whose addresses were rewritten although nothing in the settings does so.
+func (j *judge) strangeSources(s *subject, strange []Source, against, all int) {
+	names, table := hops(strange)
+	j.add(Finding{
+		Code: SourceIPLost, Severity: Warning, Stream: s.name,
+		Summary: fmt.Sprintf("the pods saw %s instead of the clients' addresses in %d of %d answered requests, which the settings do not lead to: look at %s%s",
+			byClass(strange), against, all, listed(names), s.report.Forwarded.clause()),
+		Evidence: map[string]any{"requests": all, "lost": against, "sources": sourceTable(s.report.Sources), "hops": table},
+		Remedies: []Remedy{{What: "compare kube-proxy's configuration (masqueradeAll, clusterCIDR, mode) and the network plugin's masquerading with what is wanted"}},
+	})
 }
 
 func (t *traffic) keptBecause() string {
@@ -66,20 +85,7 @@ func (j *judge) lostSources(s *subject, others []Source, lost, all int) {
 	bySettings := s.externalPolicy() != "Local" && !slices.ContainsFunc(others, func(src Source) bool {
 		return src.Class != string(ReceivingNode) && src.Class != string(PodGateway)
 	})
-	var parts []string
-	for _, class := range []SourceClass{ReceivingNode, PodGateway, ClientNode, ProxyPod, ServiceVIP, DockerGateway, LinkLocal, UnknownSource} {
-		n, addresses := 0, []string{}
-		for _, src := range others {
-			if src.Class == string(class) {
-				n += src.Requests - src.Hairpin
-				addresses = append(addresses, src.Address)
-			}
-		}
-		if n > 0 {
-			slices.Sort(addresses)
-			parts = append(parts, fmt.Sprintf("%s in %d (%s)", class, n, listed(addresses)))
-		}
-	}
+	names, table := hops(others)
 	setting, hop := "externalTrafficPolicy: Cluster", "kube-proxy on the node that was dialled"
 	remedies := []Remedy{
 		{What: "externalTrafficPolicy: Local, at the price of uneven shares and of nodes without a pod that answer nobody", Predicted: map[string]any{"sourceIP": "client"}},
@@ -88,15 +94,34 @@ func (j *judge) lostSources(s *subject, others []Source, lost, all int) {
 	why := fmt.Sprintf("%s replaces them under %s", hop, setting)
 	if !bySettings {
 		setting, hop = "", "something before or beside kube-proxy"
-		why = "the Service's settings do not ask for that: look at what forwards to the nodes (a proxy, a published port, the CNI's own masquerading)"
+		why = fmt.Sprintf("the Service's settings do not ask for that: look at %s", listed(names))
 		remedies = remedies[1:]
 	}
 	j.add(Finding{
 		Code: SourceIPLost, Severity: Warning, Stream: s.name, ByDesign: bySettings,
-		Summary:  fmt.Sprintf("the pods did not see the clients' addresses in %d of %d answered requests but %s; %s", lost, all, strings.Join(parts, ", "), why),
-		Evidence: map[string]any{"requests": all, "lost": lost, "sources": sourceTable(s.report.Sources), "setting": setting, "hop": hop},
+		Summary:  fmt.Sprintf("the pods did not see the clients' addresses in %d of %d answered requests but %s; %s%s", lost, all, byClass(others), why, s.report.Forwarded.clause()),
+		Evidence: map[string]any{"requests": all, "lost": lost, "sources": sourceTable(s.report.Sources), "setting": setting, "hop": hop, "hops": table},
 		Remedies: remedies,
 	})
+}
+
+// byClass says how many requests came under addresses of which class, and which those are.
+func byClass(sources []Source) string {
+	var parts []string
+	for _, class := range []SourceClass{ReceivingNode, PodGateway, ClientNode, ProxyPod, ServiceVIP, DockerGateway, LinkLocal, Loopback, UnknownSource} {
+		n, addresses := 0, []string{}
+		for _, src := range sources {
+			if src.Class == string(class) {
+				n += src.Requests - src.Hairpin
+				addresses = append(addresses, src.Address)
+			}
+		}
+		if n > 0 {
+			slices.Sort(addresses)
+			parts = append(parts, fmt.Sprintf("%s in %d (%s)", class, n, listed(slices.Compact(addresses))))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // hairpin: a pod that reaches itself through the Service sees its own node's gateway, or else the answer would bypass the
@@ -141,8 +166,14 @@ func (j *judge) crossNode(s *subject) {
 	if farN == 0 {
 		return
 	}
+	hop := &CrossNode{Requests: nearN + farN, Crossed: farN, Fraction: float64(farN) / float64(nearN+farN), Expected: s.expectedCrossing(),
+		MedianOther: far.Quantile(0.5), MedianSame: near.Quantile(0.5)}
+	split := s.medians(j.rec)
+	hop.Difference, hop.Interval = difference(split.near, split.far, j.seed(s, "cross-node"))
+	hop.Connections = [2]int{len(split.near), len(split.far)}
+	s.report.CrossNodeHop = hop
 	opened, crossed := s.crossedConnections()
-	fraction := float64(farN) / float64(nearN+farN)
+	fraction := hop.Fraction
 	summary := fmt.Sprintf("%s of the answers (%d of %d) came from another node than the one that chose the pod", percent(fraction), farN, nearN+farN)
 	evidence := map[string]any{"requests": nearN + farN, "crossNode": farN, "fraction": fraction, "connections": opened, "crossNodeConnections": crossed}
 	if far.Count() > 0 {
@@ -153,19 +184,26 @@ func (j *judge) crossNode(s *subject) {
 			summary += fmt.Sprintf(", %s on the same node", milliseconds(near.Quantile(0.5)))
 		}
 	}
+	evidence["expectedFraction"] = hop.Expected
+	if hop.Interval != nil {
+		evidence["difference"], evidence["differenceInterval"], evidence["differenceConnections"] = hop.Difference, *hop.Interval, hop.Connections
+		summary += fmt.Sprintf("; the hop costs %s at the median (95 %%: %s to %s, by %d connections)", milliseconds(hop.Difference),
+			milliseconds(hop.Interval[0]), milliseconds(hop.Interval[1]), len(split.near)+len(split.far))
+	}
 	j.add(Finding{Code: CrossNodeHops, Severity: Info, Stream: s.name, ByDesign: true, Summary: summary, Evidence: evidence})
 }
 
 func (t *traffic) crossedConnections() (known, crossed int) {
-	for _, c := range t.rows {
-		s := t.byKey[stratumKey{c.Agent, c.Address}]
-		node := t.nodeOf(c.Backend)
-		if c.Backend == "" || node == "" || s.at.Decider == "" {
-			continue
-		}
-		known++
-		if s.crosses(node) {
-			crossed++
+	for _, s := range t.strata {
+		for pod, n := range s.connections() {
+			node := t.nodeOf(pod)
+			if pod == "" || node == "" || s.at.Decider == "" {
+				continue
+			}
+			known += n
+			if s.crosses(node) {
+				crossed += n
+			}
 		}
 	}
 	return known, crossed

@@ -34,9 +34,31 @@ func scenesOfAllKinds() map[string]simulate.Scene {
 	return scenes
 }
 
-func TestTheSameRecordGivesTheSameBytes(t *testing.T) {
+// recordsOfAllKinds returns what makes the record of each scene, and of some that no scene makes.
+func recordsOfAllKinds() map[string]func() *record.Record {
+	all := map[string]func() *record.Record{}
 	for name, scene := range scenesOfAllKinds() {
-		if diff := cmp.Diff(marshal(t, report(t, scene.Record())), marshal(t, report(t, scene.Record()))); diff != "" {
+		all[name] = scene.Record
+	}
+	all["tallies only"] = func() *record.Record {
+		rec := fresh().Record()
+		rec.Connections = nil
+		rec.Generators = []record.Generator{{Stream: "web", Agent: "web-0", DroppedRows: 1500, Busy: 0.95}, {Stream: "web", Agent: "web-1", DroppedRows: 1500, OutOfPorts: 1}}
+		return rec
+	}
+	all["no facts"] = func() *record.Record {
+		rec := fresh().Record()
+		rec.Facts.Services, rec.Facts.Endpoints, rec.FactsAfter = nil, nil, nil
+		rec.Streams[0].Target, rec.Streams[0].Service, rec.Streams[0].Backends = "url", "", 8
+		return rec
+	}
+	all["samples"] = func() *record.Record { return full(keepalive().Record()) }
+	return all
+}
+
+func TestTheSameRecordGivesTheSameBytes(t *testing.T) {
+	for name, made := range recordsOfAllKinds() {
+		if diff := cmp.Diff(marshal(t, report(t, made())), marshal(t, report(t, made()))); diff != "" {
 			t.Errorf("%s: (-first +second):\n%s", name, diff)
 		}
 	}
@@ -44,8 +66,8 @@ func TestTheSameRecordGivesTheSameBytes(t *testing.T) {
 
 // Rows, tallies, facts and agents come in any order, and tallies in any number of pieces.
 func TestTheOrderOfTheRecordDoesNotMatter(t *testing.T) {
-	for name, scene := range scenesOfAllKinds() {
-		rec := scene.Record()
+	for name, made := range recordsOfAllKinds() {
+		rec := made()
 		want := marshal(t, report(t, rec))
 		rng := rand.New(rand.NewPCG(1, 2))
 		rng.Shuffle(len(rec.Connections), func(i, j int) { rec.Connections[i], rec.Connections[j] = rec.Connections[j], rec.Connections[i] })
@@ -54,6 +76,9 @@ func TestTheOrderOfTheRecordDoesNotMatter(t *testing.T) {
 		slices.Reverse(rec.Facts.Endpoints)
 		slices.Reverse(rec.Facts.Pods)
 		slices.Reverse(rec.Streams[0].Agents)
+		slices.Reverse(rec.Servers)
+		slices.Reverse(rec.Generators)
+		rng.Shuffle(len(rec.Samples), func(i, j int) { rec.Samples[i], rec.Samples[j] = rec.Samples[j], rec.Samples[i] })
 		if diff := cmp.Diff(want, marshal(t, report(t, rec))); diff != "" {
 			t.Errorf("%s: (-in order +shuffled):\n%s", name, diff)
 		}
@@ -66,7 +91,7 @@ func split(tallies []record.Tally) []record.Tally {
 	for _, tally := range tallies {
 		if tally.Requests > 1 && tally.Errors == nil {
 			rest := tally
-			rest.Requests, rest.Latency = 1, record.Histogram{}
+			rest.Requests, rest.Connections, rest.Latency = 1, 0, record.Histogram{}
 			tally.Requests--
 			out = append(out, rest)
 		}
@@ -79,12 +104,17 @@ var podNames = regexp.MustCompile(`echo-[a-z]\d|pod-\d\d`)
 
 // What the pods are called changes no digit: the reports differ in names only, and in the order of what is equal otherwise.
 func TestNamesOfPodsDoNotMatter(t *testing.T) {
-	for name, scene := range scenesOfAllKinds() {
-		rec := scene.Record()
+	for name, made := range recordsOfAllKinds() {
+		rec := made()
 		want := anonymous(marshal(t, report(t, rec)))
 		names := map[string]string{}
-		for i, e := range rec.Facts.Endpoints {
-			names[e.Pod] = "pod-" + string(rune('0'+(7*i+3)%10)) + string(rune('0'+i%10))
+		i := 0
+		for _, p := range rec.Facts.Pods {
+			if p.Role != "echo" {
+				continue
+			}
+			names[p.Name] = "pod-" + string(rune('0'+(7*i+3)%10)) + string(rune('0'+i%10))
+			i++
 		}
 		rename(rec, names)
 		if diff := cmp.Diff(want, anonymous(marshal(t, report(t, rec)))); diff != "" {
@@ -105,6 +135,9 @@ func anonymous(text string) string {
 
 func rename(rec *record.Record, names map[string]string) {
 	for _, facts := range []*record.Facts{&rec.Facts, rec.FactsAfter} {
+		if facts == nil {
+			continue
+		}
 		for i := range facts.Endpoints {
 			facts.Endpoints[i].Pod = names[facts.Endpoints[i].Pod]
 		}
@@ -119,6 +152,9 @@ func rename(rec *record.Record, names map[string]string) {
 	}
 	for i := range rec.Tallies {
 		rec.Tallies[i].Backend = names[rec.Tallies[i].Backend]
+	}
+	for i := range rec.Servers {
+		rec.Servers[i].Pod = names[rec.Servers[i].Pod]
 	}
 }
 

@@ -19,14 +19,17 @@ type judge struct {
 	subjects []*subject
 	findings []Finding
 	notes    []string
+	ends     *BothEnds
+	servers  []ServerLoad
 }
 
 // conclude runs all checks. Each looks at one thing and adds what it finds; Balanced comes last as it depends on the others.
 func (j *judge) conclude() {
 	for _, s := range j.subjects {
 		for _, check := range []func(*subject){
-			j.noEndpoints, j.noLocalEndpoint, j.localPolicy, j.foreign,
-			j.unexplained, j.pinning, j.tooFewConnections, j.idle, j.tooFewUnits,
+			j.noEndpoints, j.noLocalEndpoint, j.localPolicy, j.topology, j.foreign,
+			j.unexplained, j.pinning, j.tooFewConnections, j.unevenLoad, j.inTurn, j.idle, j.tooFewUnits,
+			j.changes, j.staleEndpoints,
 			j.affinityHeld, j.affinityBroken, j.sources, j.hairpin, j.crossNode, j.artefacts, j.doubts,
 		} {
 			check(s)
@@ -128,7 +131,7 @@ func (f *family) pText(t *trial) string {
 		// Four directions share the simulated outcomes, so this is as small as it gets.
 		text = fmt.Sprintf("p ≤ %s (χ² alone: %s)", figure(floor), tiny(t.result.ChiSquareP))
 	}
-	if m := len(f.tested()); m > 1 {
+	if m := f.size(); m > 1 {
 		text += fmt.Sprintf(", %s adjusted for %d tests", figure(t.p), m)
 	}
 	return text

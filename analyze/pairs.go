@@ -3,15 +3,16 @@ package analyze
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/podskew/podskew/record"
 )
 
-// pair is one client address at one node: what ClientIP affinity remembers a pod for.
+// pair is one client address at one port of one node: what ClientIP affinity remembers a pod for.
 type pair struct {
-	source, node string
-	rows         []*record.Connection // by opening, those that were answered or should have been
-	spans        []span
+	source, node, port string
+	rows               []*record.Connection // by opening, those that were answered or should have been
+	spans              []span
 }
 
 // span is a stretch of a pair's connections without a pause as long as the affinity timeout: one choice.
@@ -30,34 +31,104 @@ func (t *traffic) affinitySeconds() float64 {
 
 // clientPairs sorts the connections by who they come from, as the deciding node sees it, and where that is.
 func (t *traffic) clientPairs() []*pair {
-	byKey := map[[2]string]*pair{}
-	var all []*pair
+	if t.keyed != nil {
+		return t.keyed
+	}
+	type pairKey struct{ source, node, port string }
+	byKey := map[pairKey]*pair{}
+	all := []*pair{}
+	seen := t.seenSources()
 	for _, c := range t.rows {
 		s := t.byKey[stratumKey{c.Agent, c.Address}]
-		key := [2]string{sourceOf(s, c), s.at.Decider}
+		key := pairKey{seen.of(t, s, c), s.at.Decider, portOf(c.Address)}
 		p := byKey[key]
 		if p == nil {
-			p = &pair{source: key[0], node: key[1]}
+			p = &pair{source: key.source, node: key.node, port: key.port}
 			byKey[key] = p
 			all = append(all, p)
 		}
 		p.rows = append(p.rows, c)
 	}
 	slices.SortFunc(all, func(a, b *pair) int {
-		return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.node, b.node))
+		return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.node, b.node), cmp.Compare(a.port, b.port))
 	})
 	timeout := t.affinitySeconds()
 	for _, p := range all {
 		p.cut(t, timeout)
 	}
+	t.keyed = all
 	return all
 }
 
-// sourceOf names the address the deciding node sees on a connection.
-func sourceOf(s *stratum, c *record.Connection) string {
+// portOf returns the port of host:port, "" without one.
+func portOf(hostPort string) string {
+	at := strings.LastIndexByte(hostPort, ':')
+	if at < 0 || strings.Contains(hostPort[at:], "]") {
+		return ""
+	}
+	return hostPort[at+1:]
+}
+
+// seenSources are the addresses under which deciding nodes saw clients' own addresses, where answers tell.
+type seenSources map[[2]string]string // by agent and own address
+
+// seenSources learns from the connections that kube-proxy leaves as they come: what the pod saw is then what the node saw, and a
+// NAT on the way shows.
+func (t *traffic) seenSources() seenSources {
+	learned := seenSources{}
+	for _, c := range t.rows {
+		s := t.byKey[stratumKey{c.Agent, c.Address}]
+		if ip, ok := s.untouched(c); ok && s.at.KeyedOn == Client {
+			learned[[2]string{c.Agent, ownAddress(s, c)}] = ip
+		}
+	}
+	return learned
+}
+
+// untouched returns the address the pod saw if the settings leave it as the deciding node saw it.
+func (s *stratum) untouched(c *record.Connection) (string, bool) {
+	ip := hostOf(c.Observed)
+	if c.Backend == "" || !ip.IsValid() {
+		return "", false
+	}
+	if class := s.sourceClass(c.Backend); class == Client || class == ClientNode || class == DockerGateway {
+		return ip.String(), true
+	}
+	return "", false
+}
+
+// sourceClass is the class of the address that a pod should see; "" if it is not eligible.
+func (s *stratum) sourceClass(pod string) SourceClass {
+	if s.expected == nil {
+		s.expected = make(map[string]SourceClass, len(s.at.Backends))
+		for _, b := range s.at.Backends {
+			s.expected[b.Pod] = b.Source
+		}
+	}
+	return s.expected[pod]
+}
+
+// of names the address the deciding node sees on a connection.
+func (known seenSources) of(t *traffic, s *stratum, c *record.Connection) string {
 	if s.at.KeyedOn == ClientNode {
+		ip, ok := s.untouched(c)
+		if node := nodeWithAddress(t.facts, hostOf(ip)); ok && node != s.agent.Node {
+			return ip // something else than the node hides it
+		}
 		return "node " + s.agent.Node
 	}
+	if ip, ok := s.untouched(c); ok {
+		return ip
+	}
+	own := ownAddress(s, c)
+	if ip, ok := known[[2]string{c.Agent, own}]; ok {
+		return ip
+	}
+	return own
+}
+
+// ownAddress is the client's address as the client knows it.
+func ownAddress(s *stratum, c *record.Connection) string {
 	if ip := hostOf(c.Local); ip.IsValid() {
 		return ip.String()
 	}
@@ -136,7 +207,8 @@ func (p *pair) judgeChange(t *traffic, c *record.Connection, before []*record.Co
 		}
 		settled = true
 		s := t.byKey[stratumKey{earlier.Agent, earlier.Address}]
-		if v.broken == nil && s.stays[earlier.Backend] {
+		// Where the deciding node is not known, another may have chosen this time.
+		if v.broken == nil && s.stays[earlier.Backend] && p.node != "" {
 			v.broken = &breach{source: p.source, node: p.node, from: earlier.Backend, to: c.Backend, gap: gap}
 		}
 		break

@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -44,9 +45,55 @@ func externalLocal(f *record.Facts) { f.Services[0].ExternalTrafficPolicy = "Loc
 func internalLocal(f *record.Facts) { f.Services[0].InternalTrafficPolicy = "Local" }
 func affinity(f *record.Facts)      { f.Services[0].SessionAffinity = "ClientIP" }
 func noPods(f *record.Facts)        { f.Endpoints = nil }
-func nftables(f *record.Facts) {
+func nftables(f *record.Facts)      { setMode(f, "nftables") }
+func setMode(f *record.Facts, mode string) {
+	f.Cluster.ProxyMode = mode
 	for i := range f.Cluster.Nodes {
-		f.Cluster.Nodes[i].Proxy.Mode = "nftables"
+		if !f.Cluster.Nodes[i].External {
+			f.Cluster.Nodes[i].Proxy.Mode = mode
+		}
+	}
+}
+func keepsPods(f *record.Facts) { f.Cluster.CNI = "aws-vpc-cni" }
+func balancer(f *record.Facts) {
+	f.Services[0].Type, f.Services[0].LoadBalancerIPs = "LoadBalancer", []string{"172.18.200.1"}
+}
+func clusterIPOnly(f *record.Facts) {
+	f.Services[0].Type, f.Services[0].ExternalTrafficPolicy = "ClusterIP", ""
+}
+
+// threeAndOne moves a pod, so that one node has one and the other three.
+func threeAndOne(f *record.Facts) {
+	f.Endpoints[0].Node, f.Pods[0].Node = "w2", "w2"
+}
+
+// zones gives every endpoint the hint that PreferSameZone makes, nodes the one of PreferSameNode.
+func zones(f *record.Facts) {
+	for i := range f.Endpoints {
+		f.Endpoints[i].HintZones = []string{f.Endpoints[i].Zone}
+	}
+}
+func nodes(f *record.Facts) {
+	zones(f)
+	for i := range f.Endpoints {
+		f.Endpoints[i].HintNodes = []string{f.Endpoints[i].Node}
+	}
+}
+
+// terminating leaves no pod ready, those of w1 still serving.
+func terminating(f *record.Facts) {
+	for i := range f.Endpoints {
+		e := &f.Endpoints[i]
+		e.Ready, e.Terminating, e.Serving = false, true, e.Node == "w1"
+	}
+}
+
+// leaving lets the pods of w1 terminate while those of w2 are ready.
+func leaving(f *record.Facts) {
+	for i := range f.Endpoints {
+		if e := &f.Endpoints[i]; e.Node == "w1" {
+			e.Ready, e.Terminating = false, true
+		}
 	}
 }
 
@@ -70,87 +117,255 @@ const (
 	refused = "refused"
 )
 
-// Each row is a path that was measured, or read in kube-proxy's source, and what came of it.
-func TestPredict(t *testing.T) {
+// pathTest is a path that was measured, or read in kube-proxy's source, and what came of it.
+type pathTest struct {
+	name             string
+	with             []change
+	vantage          string
+	from             record.AgentRef
+	target, to, node string
+	reaches          string // pods, or timeout, or refused
+	sources          string // class towards each of them, or one for all
+	decider          string
+}
+
+func (c pathTest) run(t *testing.T, with ...change) {
+	t.Helper()
+	facts := world()
+	for _, do := range slices.Concat(with, c.with) {
+		do(facts)
+	}
+	p := Predict(facts, &record.Stream{Vantage: c.vantage, Target: c.target, Service: "echo"}, c.from, record.Address{HostPort: c.to, Node: c.node})
+	if p.Decider != c.decider {
+		t.Errorf("decided on %q, want %q", p.Decider, c.decider)
+	}
+	if p.Reason == "" {
+		t.Error("no reason")
+	}
+	switch c.reaches {
+	case timeout, refused, "unknown":
+		if string(p.Outcome) != c.reaches || len(p.Backends) > 0 {
+			t.Errorf("%+v, want %s", p, c.reaches)
+		}
+	default:
+		checkBackends(t, p, c.reaches, c.sources)
+	}
+}
+
+const (
+	towardsW1 = "pod-gateway pod-gateway receiving-node receiving-node" // through w1, masqueraded
+	towardsW2 = "receiving-node receiving-node pod-gateway pod-gateway"
+	ofW1      = "pod-gateway pod-gateway client client" // a process of w1
+	lb        = "172.18.200.1:80"
+)
+
+func pathTests() []pathTest {
 	podCP, podW1 := podOn("cp", "10.244.0.7"), podOn("w1", "10.244.2.7")
 	self := record.AgentRef{Name: "a1", Node: "w1", IPs: []string{"10.244.2.5"}}
 	nodeCP, nodeW1 := hostOn("cp", "172.18.0.3"), hostOn("w1", "172.18.0.2")
 	outside := record.AgentRef{Name: "client", Node: "outside", IPs: []string{"172.18.0.9"}}
 	cli := record.AgentRef{Name: "local", IPs: []string{"172.18.0.1"}}
 	published := record.AgentRef{Name: "local", IPs: []string{"127.0.0.1"}}
-	none := []change{}
+	none, local := []change{}, []change{externalLocal}
+	withLB, localLB := []change{balancer}, []change{balancer, externalLocal}
 
-	for _, c := range []struct {
-		name             string
-		with             []change
-		vantage          string
-		from             record.AgentRef
-		target, to, node string
-		reaches          string // pods, or timeout, or refused
-		sources          string // class towards each of them, or one for all
-		decider          string
-	}{
-		{"pod to ClusterIP: all pods, address kept", none, "pod", podW1, "clusterIP", vip, "", onAll, "client", "w1"},
+	return []pathTest{
+		{"pod to ClusterIP, other pod", none, "pod", podW1, "clusterIP", vip, "", onAll, "client", "w1"},
 		{"pod to ClusterIP from a node without pods", none, "pod", podCP, "clusterIP", vip, "", onAll, "client", "cp"},
-		{"pod to ClusterIP in nftables mode", []change{nftables}, "pod", podW1, "clusterIP", vip, "", onAll, "client", "w1"},
-		{"pod to ClusterIP that may be itself", none, "pod", self, "clusterIP", vip, "", onAll, "pod-gateway client client client", "w1"},
-		{"node to ClusterIP: its gateway towards its own pods, its address towards others", none, "node", nodeW1, "clusterIP", vip, "", onAll, "pod-gateway pod-gateway client client", "w1"},
+		{"pod to the Service's name", none, "pod", podW1, "clusterIP", "echo.podskew.svc:80", "", onAll, "client", "w1"},
+		{"pod to ClusterIP, chosen pod itself", none, "pod", self, "clusterIP", vip, "", onAll, "pod-gateway client client client", "w1"},
+		{"node to ClusterIP: pod gateway towards its own pods, node address towards others", none, "node", nodeW1, "clusterIP", vip, "", onAll, ofW1, "w1"},
+		{"node without pods to ClusterIP", none, "node", nodeCP, "clusterIP", vip, "", onAll, "client", "cp"},
+		{"off-cluster routed to ClusterIP", none, "external", outside, "clusterIP", vip, "", onAll, "receiving-node", ""},
+		{"off-cluster routed to ClusterIP through a known node", none, "external", outside, "clusterIP", vip, "w1", onAll, towardsW1, "w1"},
+		{"off-cluster routed to ClusterIP: external Local does not apply", local, "external", outside, "clusterIP", vip, "cp", onAll, "receiving-node", "cp"},
+		{"off-cluster routed to ClusterIP, internal Local, unknown node", []change{internalLocal}, "external", outside, "clusterIP", vip, "", "unknown", "", ""},
+		{"off-cluster routed to ClusterIP, internal Local", []change{internalLocal}, "external", outside, "clusterIP", vip, "w1", onW1, "pod-gateway", "w1"},
 		{"pod to ClusterIP, internal Local", []change{internalLocal}, "pod", podW1, "clusterIP", vip, "", onW1, "client", "w1"},
-		{"pod to ClusterIP, internal Local, no pod on its node", []change{internalLocal}, "pod", podCP, "clusterIP", vip, "", timeout, "", "cp"},
-		{"pod to ClusterIP without any endpoint", []change{noPods}, "pod", podW1, "clusterIP", vip, "", refused, "", "w1"},
-		{"pod to ClusterIP, internal Local, without any endpoint", []change{noPods, internalLocal}, "pod", podW1, "clusterIP", vip, "", refused, "", "w1"},
-		{"external Local does not touch ClusterIP", []change{externalLocal}, "pod", podCP, "clusterIP", vip, "", onAll, "client", "cp"},
-		{"a routed host to ClusterIP is masqueraded", []change{externalLocal}, "external", outside, "clusterIP", vip, "", "", "", ""},
+		{"pod to ClusterIP, internal Local, no endpoint on its node", []change{internalLocal}, "pod", podCP, "clusterIP", vip, "", timeout, "", "cp"},
+		{"pod to ClusterIP, no endpoint anywhere", []change{noPods}, "pod", podW1, "clusterIP", vip, "", refused, "", "w1"},
+		{"pod to ClusterIP, internal Local, no endpoint anywhere", []change{noPods, internalLocal}, "pod", podW1, "clusterIP", vip, "", refused, "", "w1"},
+		{"external Local does not touch ClusterIP", local, "pod", podCP, "clusterIP", vip, "", onAll, "client", "cp"},
 
-		{"external to a node without pods, Cluster: that node's address", none, "external", outside, "nodePort", toCP, "cp", onAll, "receiving-node", "cp"},
-		{"external to a node with pods, Cluster: its gateway towards its own pods", none, "external", outside, "nodePort", toW1, "w1", onAll, "pod-gateway pod-gateway receiving-node receiving-node", "w1"},
-		{"external to a node found by its address", none, "external", cli, "nodePort", toW2, "", onAll, "receiving-node receiving-node pod-gateway pod-gateway", "w2"},
-		{"external, Local: the node's own pods, address kept", []change{externalLocal}, "external", outside, "nodePort", toW1, "w1", onW1, "client", "w1"},
-		{"external, Local, from the host of a container cluster", []change{externalLocal}, "external", cli, "nodePort", toW2, "w2", onW2, "client", "w2"},
-		{"external, Local, node without pods: dropped", []change{externalLocal}, "external", outside, "nodePort", toCP, "cp", timeout, "", "cp"},
-		{"external, Local, no endpoint anywhere: rejected", []change{externalLocal, noPods}, "external", outside, "nodePort", toCP, "cp", refused, "", "cp"},
-		{"external, Cluster, no endpoint anywhere: rejected", []change{noPods}, "external", outside, "nodePort", toW1, "w1", refused, "", "w1"},
+		{"external to NodePort, Cluster, remote endpoints", none, "external", outside, "nodePort", toCP, "cp", onAll, "receiving-node", "cp"},
+		{"external to NodePort, Cluster, local and remote endpoints", none, "external", outside, "nodePort", toW1, "w1", onAll, towardsW1, "w1"},
+		{"external to a node found by its address", none, "external", cli, "nodePort", toW2, "", onAll, towardsW2, "w2"},
+		{"external to NodePort, Local, local endpoints", local, "external", outside, "nodePort", toW1, "w1", onW1, "client", "w1"},
+		{"external to NodePort, Local, from the host of a container cluster", local, "external", cli, "nodePort", toW2, "w2", onW2, "client", "w2"},
+		{"external to NodePort, Local, no local endpoint", local, "external", outside, "nodePort", toCP, "cp", timeout, "", "cp"},
+		{"external to NodePort, Local, no endpoint anywhere", []change{externalLocal, noPods}, "external", outside, "nodePort", toCP, "cp", refused, "", "cp"},
+		{"external to NodePort, Cluster, no endpoint anywhere", []change{noPods}, "external", outside, "nodePort", toW1, "w1", refused, "", "w1"},
+		{"external to NodePort, Local, three pods and one: the one", []change{externalLocal, threeAndOne}, "external", outside, "nodePort", toW1, "w1", "a2", "client", "w1"},
+		{"external to NodePort, Local, three pods and one: the three", []change{externalLocal, threeAndOne}, "external", outside, "nodePort", toW2, "w2", "a1 b1 b2", "client", "w2"},
 
-		{"pod to its own node's port, Cluster: masqueraded", none, "pod", podW1, "nodePort", toW1, "w1", onAll, "pod-gateway pod-gateway receiving-node receiving-node", "w1"},
-		{"pod to its own node's port, Local: past the policy, address kept", []change{externalLocal}, "pod", podCP, "nodePort", toCP, "cp", onAll, "client", "cp"},
-		{"pod that may reach itself by its own node's port, Local", []change{externalLocal}, "pod", self, "nodePort", toW1, "w1", onAll, "pod-gateway client client client", "w1"},
-		{"pod to another node's port, Local: bound by it, under its node's address", []change{externalLocal}, "pod", podCP, "nodePort", toW1, "w1", onW1, "client-node", "w1"},
-		{"pod to another node's port, Local, without pods there", []change{externalLocal}, "pod", podW1, "nodePort", toCP, "cp", timeout, "", "cp"},
-		{"pod to another node's port, Cluster", none, "pod", podW1, "nodePort", toW2, "w2", onAll, "receiving-node receiving-node pod-gateway pod-gateway", "w2"},
-		{"node to its own port, Local: past the policy, masqueraded", []change{externalLocal}, "node", nodeCP, "nodePort", toCP, "cp", onAll, "client", "cp"},
-		{"node with pods to its own port, Local", []change{externalLocal}, "node", nodeW1, "nodePort", toW1, "w1", onAll, "pod-gateway pod-gateway client client", "w1"},
-		{"node to another's port, Local", []change{externalLocal}, "node", nodeCP, "nodePort", toW1, "w1", onW1, "client", "w1"},
-		{"node to 127.0.0.1 in iptables mode", none, "node", nodeCP, "nodePort", "127.0.0.1:30080", "", onAll, "client", "cp"},
-		{"node to 127.0.0.1 in nftables mode", []change{nftables}, "node", nodeCP, "nodePort", "127.0.0.1:30080", "", refused, "", "cp"},
-		{"node to 127.0.0.1, Local", []change{externalLocal}, "node", nodeCP, "nodePort", "127.0.0.1:30080", "", onAll, "client", "cp"},
+		{"external to LoadBalancer (packets), Cluster", withLB, "external", outside, "loadBalancer", lb, "", onAll, "receiving-node", ""},
+		{"external to LoadBalancer (packets), Cluster, through a known node", withLB, "external", outside, "loadBalancer", lb, "w1", onAll, towardsW1, "w1"},
+		{"external to LoadBalancer (packets), Local", localLB, "external", outside, "loadBalancer", lb, "", onAll, "client", ""},
+		{"external to LoadBalancer (packets), Local, through a known node", localLB, "external", outside, "loadBalancer", lb, "w2", onW2, "client", "w2"},
+		{"external to LoadBalancer, no endpoint anywhere", []change{balancer, noPods}, "external", outside, "loadBalancer", lb, "", refused, "", ""},
+		{"pod to its own node's LoadBalancer address, Cluster", withLB, "pod", podW1, "loadBalancer", lb, "", onAll, towardsW1, "w1"},
+		{"pod to LoadBalancer address, Local: policy bypassed, address kept", localLB, "pod", podCP, "loadBalancer", lb, "", onAll, "client", "cp"},
+		{"node to LoadBalancer address, Local: policy bypassed, masqueraded", localLB, "node", nodeW1, "loadBalancer", lb, "", onAll, ofW1, "w1"},
+		{"pod to a balancer whose address kube-proxy does not know", withLB, "pod", podCP, "loadBalancer", "203.0.113.5:80", "", onAll, "receiving-node", ""},
 
-		{"published port, Cluster", none, "external", published, "nodePort", "127.0.0.1:31080", "w1", onAll, "pod-gateway pod-gateway receiving-node receiving-node", "w1"},
-		{"published port, Local: the container network's host end", []change{externalLocal}, "external", published, "nodePort", "127.0.0.1:31081", "w1", onW1, "docker-gateway", "w1"},
-		{"published port, Local, node without pods", []change{externalLocal}, "external", published, "nodePort", "127.0.0.1:30081", "cp", timeout, "", "cp"},
+		{"pod to its own node's NodePort, Cluster", none, "pod", podW1, "nodePort", toW1, "w1", onAll, towardsW1, "w1"},
+		{"pod to its own node's NodePort, Local: policy bypassed, address kept", local, "pod", podCP, "nodePort", toCP, "cp", onAll, "client", "cp"},
+		{"pod that may reach itself by its own node's NodePort, Local", local, "pod", self, "nodePort", toW1, "w1", onAll, "pod-gateway client client client", "w1"},
+		{"pod to another node's NodePort, Local, CNI that masquerades", local, "pod", podCP, "nodePort", toW1, "w1", onW1, "client-node", "w1"},
+		{"pod to another node's NodePort, Local, no local endpoint", local, "pod", podW1, "nodePort", toCP, "cp", timeout, "", "cp"},
+		{"pod to another node's NodePort, Cluster", none, "pod", podW1, "nodePort", toW2, "w2", onAll, towardsW2, "w2"},
+		{"pod to another node's NodePort, Local, CNI that keeps pod addresses", []change{externalLocal, keepsPods}, "pod", podW1, "nodePort", toCP, "cp", onAll, "client", "cp"},
+		{"node to its own NodePort, Local: policy bypassed, masqueraded", local, "node", nodeCP, "nodePort", toCP, "cp", onAll, "client", "cp"},
+		{"node with pods to its own NodePort, Local", local, "node", nodeW1, "nodePort", toW1, "w1", onAll, ofW1, "w1"},
+		{"node to another's NodePort, Local", local, "node", nodeCP, "nodePort", toW1, "w1", onW1, "client", "w1"},
+
+		{"pod to ClusterIP, PreferSameZone", []change{zones}, "pod", podW1, "clusterIP", vip, "", onW1, "client", "w1"},
+		{"pod to ClusterIP, PreferSameZone, none in its zone", []change{zones}, "pod", podCP, "clusterIP", vip, "", onAll, "client", "cp"},
+		{"pod to ClusterIP, PreferSameNode", []change{nodes}, "pod", podW1, "clusterIP", vip, "", onW1, "client", "w1"},
+		{"external to NodePort, Cluster, hints of the dialled node's zone", []change{zones}, "external", outside, "nodePort", toW2, "w2", onW2, "pod-gateway", "w2"},
+		{"external to NodePort, Local ignores hints", []change{zones, externalLocal, threeAndOne}, "external", outside, "nodePort", toW2, "w2", "a1 b1 b2", "client", "w2"},
+		{"pod to ClusterIP, all terminating: those that still serve", []change{terminating}, "pod", podCP, "clusterIP", vip, "", onW1, "client", "cp"},
+		{"external to NodePort, Local, node whose pods terminate", []change{externalLocal, leaving}, "external", outside, "nodePort", toW1, "w1", onW1, "client", "w1"},
+		{"external to NodePort, Cluster, node whose pods terminate", []change{leaving}, "external", outside, "nodePort", toW1, "w1", onW2, "receiving-node", "w1"},
+
+		{"pod to a pod's address", none, "pod", podW1, "podIP", "10.244.1.5:8080", "", "b1", "client", "w1"},
+		{"pod to its own address", none, "pod", self, "podIP", "10.244.2.5:8080", "", "a1", "client", "w1"},
+		{"pod to the address of a pod that is not ready", []change{noPods}, "pod", podW1, "podIP", "10.244.1.5:8080", "", "b1", "client", "w1"},
+		{"node to the address of its own pod", none, "node", nodeW1, "podIP", "10.244.2.5:8080", "", "a1", "pod-gateway", "w1"},
+		{"node to the address of another's pod", none, "node", nodeW1, "podIP", "10.244.1.5:8080", "", "b1", "client", "w1"},
+		{"external routed to a pod's address", none, "external", outside, "podIP", "10.244.1.5:8080", "", "b1", "client", ""},
+		{"pod to a headless Service", []change{affinity}, "pod", podW1, "headless", "echo.podskew.svc:8080", "", onAll, "client", "w1"},
+		{"pod to a headless Service, pods that terminate are not listed", []change{leaving}, "pod", podW1, "headless", "echo.podskew.svc:8080", "", onW2, "client", "w1"},
+		{"pod to a headless Service's pods one by one", none, "pod", podW1, "headless", "10.244.2.6:8080", "", "a2", "client", "w1"},
+		{"through a gateway", none, "pod", podW1, "gateway", "10.0.0.1:80", "", "unknown", "", ""},
+
+		{"host to a published port, Cluster", none, "external", published, "nodePort", "127.0.0.1:31080", "w1", onAll, towardsW1, "w1"},
+		{"host to a published port, Local: the container network's host end", local, "external", published, "nodePort", "127.0.0.1:31081", "w1", onW1, "docker-gateway", "w1"},
+		{"host to a published port, Local, no local endpoint", local, "external", published, "nodePort", "127.0.0.1:30081", "cp", timeout, "", "cp"},
+	}
+}
+
+func TestPredict(t *testing.T) {
+	for mode, with := range map[string]change{"iptables": func(*record.Facts) {}, "nftables": nftables} {
+		for _, c := range pathTests() {
+			t.Run(mode+"/"+c.name, func(t *testing.T) { c.run(t, with) })
+		}
+	}
+}
+
+// Where the modes of kube-proxy differ.
+func TestPredictByMode(t *testing.T) {
+	podCP, podW1, nodeCP, nodeW1 := podOn("cp", "10.244.0.7"), podOn("w1", "10.244.2.7"), hostOn("cp", "172.18.0.3"), hostOn("w1", "172.18.0.2")
+	outside := record.AgentRef{Name: "client", Node: "outside", IPs: []string{"172.18.0.9"}}
+	const loopback = "127.0.0.1:30080"
+	none, local := []change{}, []change{externalLocal}
+	for mode, rows := range map[string][]pathTest{
+		"iptables": {
+			{"node to 127.0.0.1, Cluster", none, "node", nodeCP, "nodePort", loopback, "", onAll, "client", "cp"},
+			{"node to 127.0.0.1, Local", local, "node", nodeCP, "nodePort", loopback, "", onAll, "client", "cp"},
+		},
+		"nftables": {
+			{"node to 127.0.0.1, Cluster", none, "node", nodeCP, "nodePort", loopback, "", refused, "", "cp"},
+			{"node to 127.0.0.1, Local", local, "node", nodeCP, "nodePort", loopback, "", refused, "", "cp"},
+		},
+		"ipvs": {
+			{"node to 127.0.0.1", none, "node", nodeCP, "nodePort", loopback, "", refused, "", "cp"},
+			{"pod to ClusterIP", none, "pod", podW1, "clusterIP", vip, "", onAll, "client", "w1"},
+			{"pod to ClusterIP, internal Local", []change{internalLocal}, "pod", podW1, "clusterIP", vip, "", onW1, "client", "w1"},
+			{"pod to ClusterIP, internal Local, no local endpoint: falls back", []change{internalLocal}, "pod", podCP, "clusterIP", vip, "", onAll, "client", "cp"},
+			{"pod to ClusterIP, internal Local, no local endpoint and no way in: refused", []change{internalLocal, clusterIPOnly}, "pod", podCP, "clusterIP", vip, "", refused, "", "cp"},
+			{"external to NodePort, Local", local, "external", outside, "nodePort", toW1, "w1", onW1, "client", "w1"},
+			{"external to NodePort, Local, no local endpoint", local, "external", outside, "nodePort", toCP, "cp", timeout, "", "cp"},
+			{"pod to its own node's NodePort, Local: no bypass", local, "pod", podW1, "nodePort", toW1, "w1", onW1, "client", "w1"},
+			{"pod to its own node's NodePort, Local, no local endpoint: falls back", local, "pod", podCP, "nodePort", toCP, "cp", onAll, "client", "cp"},
+			{"node to its own NodePort, Local: no bypass, address kept", local, "node", nodeW1, "nodePort", toW1, "w1", onW1, "client", "w1"},
+		},
+		"none": {
+			{"pod to ClusterIP", none, "pod", podW1, "clusterIP", vip, "", "unknown", "", ""},
+			{"external to NodePort", none, "external", outside, "nodePort", toW1, "w1", "unknown", "", ""},
+			{"pod to LoadBalancer", []change{balancer}, "pod", podW1, "loadBalancer", lb, "", "unknown", "", ""},
+		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			facts := world()
-			for _, with := range c.with {
-				with(facts)
+		for _, c := range rows {
+			t.Run(mode+"/"+c.name, func(t *testing.T) { c.run(t, func(f *record.Facts) { setMode(f, mode) }) })
+		}
+	}
+}
+
+// Under Local a balancer deals connections to nodes, so that the only pod of a node gets what three share elsewhere.
+func TestPredictThroughABalancer(t *testing.T) {
+	outside := record.AgentRef{Name: "client", IPs: []string{"172.18.0.9"}}
+	for _, c := range []struct {
+		name     string
+		with     []change
+		want     map[string]float64
+		untested bool
+	}{
+		{"Local, two and two", []change{externalLocal}, map[string]float64{"a1": 0.25, "a2": 0.25, "b1": 0.25, "b2": 0.25}, true},
+		{"Local, one and three", []change{externalLocal, threeAndOne}, map[string]float64{"a2": 0.5, "a1": 1. / 6, "b1": 1. / 6, "b2": 1. / 6}, true},
+		{"Cluster", []change{threeAndOne}, map[string]float64{"a1": 0.25, "a2": 0.25, "b1": 0.25, "b2": 0.25}, false},
+		{"Cluster with hints", []change{zones}, map[string]float64{"a1": 0.25, "a2": 0.25, "b1": 0.25, "b2": 0.25}, true},
+	} {
+		facts := world()
+		balancer(facts)
+		for _, with := range c.with {
+			with(facts)
+		}
+		p := Predict(facts, &record.Stream{Vantage: "external", Target: "loadBalancer", Service: "echo"}, outside, record.Address{HostPort: lb})
+		if (p.Untested != "") != c.untested {
+			t.Errorf("%s: untested %q", c.name, p.Untested)
+		}
+		for _, b := range p.Backends {
+			if math.Abs(b.P-c.want[b.Pod]) > 1e-12 {
+				t.Errorf("%s: %s has probability %v, want %v", c.name, b.Pod, b.P, c.want[b.Pod])
 			}
-			p := Predict(facts, &record.Stream{Vantage: c.vantage, Target: c.target, Service: "echo"}, c.from, record.Address{HostPort: c.to, Node: c.node})
-			if c.from.Node == "outside" && c.target == "clusterIP" {
-				if p.Outcome != Unknown {
-					t.Errorf("outcome %s: nothing on that host knows the Service", p.Outcome)
-				}
-				return
-			}
-			if p.Decider != c.decider {
-				t.Errorf("decided on %q, want %q", p.Decider, c.decider)
-			}
-			if c.reaches == timeout || c.reaches == refused {
-				if string(p.Outcome) != c.reaches || len(p.Backends) > 0 || p.Reason == "" {
-					t.Errorf("%+v, want %s", p, c.reaches)
-				}
-				return
-			}
-			checkBackends(t, p, c.reaches, c.sources)
-		})
+		}
+		if len(p.Backends) != len(c.want) {
+			t.Errorf("%s: %d backends", c.name, len(p.Backends))
+		}
+	}
+}
+
+func TestPredictWhatTheClientChooses(t *testing.T) {
+	for _, c := range []struct {
+		name                                 string
+		protocol, resolve, order, grpcPolicy string
+		unit                                 string
+		untested                             string // part of the reason; "" tested
+	}{
+		{"in turn, by default", "http1", "", "", "", unitConnection, "in turn"},
+		{"in turn, resolving each time", "http1", "perConnection", "roundRobin", "", unitConnection, "in turn"},
+		{"at random", "http1", "perRun", "random", "", unitConnection, ""},
+		{"the first, once", "http1", "perRun", "first", "", unitConnection, "keeps to it"},
+		{"the first, each time", "http1", "perConnection", "first", "", unitConnection, "DNS server"},
+		{"gRPC picks the first", "grpc", "", "random", "pick_first", unitConnection, "keeps to it"},
+		{"gRPC takes turns", "grpc", "", "", "round_robin", unitConnection, "in turn"},
+		{"datagrams at random", "udp", "", "random", "", unitFlow, ""},
+	} {
+		st := &record.Stream{Vantage: "pod", Target: "headless", Service: "echo", Protocol: c.protocol, Resolve: c.resolve, ResolveOrder: c.order, GRPCPolicy: c.grpcPolicy}
+		p := Predict(world(), st, podOn("w1", "10.244.2.7"), record.Address{HostPort: "echo.podskew.svc:8080"})
+		if p.Outcome != Answer || len(p.Backends) != 4 || p.Unit != c.unit {
+			t.Errorf("%s: %+v", c.name, p)
+		}
+		if (p.Untested == "") != (c.untested == "") || !strings.Contains(p.Untested, c.untested) {
+			t.Errorf("%s: untested because %q, want %q", c.name, p.Untested, c.untested)
+		}
+	}
+	facts := world()
+	noPods(facts)
+	p := Predict(facts, &record.Stream{Vantage: "pod", Target: "headless", Service: "echo"}, podOn("w1", "10.244.2.7"), record.Address{HostPort: "echo.podskew.svc:8080"})
+	if p.Outcome != NoAddress {
+		t.Errorf("a name without addresses: %s", p.Outcome)
+	}
+}
+
+// A pod with two addresses in the EndpointSlices is one backend, chosen twice as often.
+func TestPredictAPodListedTwice(t *testing.T) {
+	facts := world()
+	facts.Endpoints[1].Pod = "a1"
+	p := Predict(facts, &record.Stream{Vantage: "pod", Target: "clusterIP", Service: "echo"}, podOn("w1", "10.244.2.7"), record.Address{HostPort: vip})
+	if len(p.Backends) != 3 || p.Backends[0].P != 0.5 {
+		t.Errorf("%+v", p.Backends)
 	}
 }
 
@@ -202,7 +417,10 @@ func TestPredictSaysWhenItCannot(t *testing.T) {
 	for _, c := range []struct {
 		name, service, target, to string
 	}{
-		{"a target without a model", "echo", "headless", vip},
+		{"a target without a model", "echo", "gateway", vip},
+		{"a URL", "", "url", "example.org:80"},
+		{"an address that is no pod's", "echo", "podIP", "10.0.0.9:80"},
+		{"a name instead of a pod's address", "echo", "podIP", "name:80"},
 		{"a Service that is not among the facts", "other", "clusterIP", vip},
 		{"a port of a node nobody knows", "echo", "nodePort", "192.0.2.1:30080"},
 		{"an address that is none", "echo", "nodePort", "nonsense"},
@@ -301,6 +519,7 @@ func TestClassify(t *testing.T) {
 		{"172.18.0.2", "pod", "nodePort", record.Address{HostPort: toW1, Node: "w1"}, ReceivingNode, "w1"},
 		{"172.18.0.4", "external", "nodePort", record.Address{HostPort: toW2, Node: "w2"}, ReceivingNode, "w2"},
 		{"172.18.0.4", "pod", "clusterIP", record.Address{HostPort: vip}, UnknownSource, "w2"},
+		{"172.18.0.2", "pod", "loadBalancer", record.Address{HostPort: lb}, ReceivingNode, "w1"},
 		{"10.244.1.1", "external", "nodePort", record.Address{HostPort: toW2, Node: "w2"}, PodGateway, "w2"},
 		{"10.244.2.1", "pod", "clusterIP", record.Address{HostPort: vip}, PodGateway, "w1"},
 		{"10.244.1.5", "pod", "clusterIP", record.Address{HostPort: vip}, ProxyPod, ""},
@@ -310,6 +529,7 @@ func TestClassify(t *testing.T) {
 		{"172.18.0.1", "external", "nodePort", record.Address{HostPort: toW1, Node: "w1"}, DockerGateway, ""},
 		{"169.254.1.1", "pod", "clusterIP", record.Address{HostPort: vip}, LinkLocal, ""},
 		{"fe80::1", "pod", "clusterIP", record.Address{HostPort: vip}, LinkLocal, ""},
+		{"127.0.0.6", "pod", "clusterIP", record.Address{HostPort: vip}, Loopback, ""},
 		{"203.0.113.7", "external", "nodePort", record.Address{HostPort: toW1, Node: "w1"}, UnknownSource, ""},
 		{"", "pod", "clusterIP", record.Address{HostPort: vip}, UnknownSource, ""},
 	} {

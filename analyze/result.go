@@ -15,6 +15,9 @@ type Report struct {
 	Cluster      ClusterInfo         `json:"cluster"`
 	Service      *record.Service     `json:"service,omitempty"`
 	Streams      []Stream            `json:"streams"`
+	Events       []EventReport       `json:"events,omitempty"`   // what was done to the cluster, by time
+	BothEnds     *BothEnds           `json:"bothEnds,omitempty"` // nil: the pods' own counts are not in the record
+	Servers      []ServerLoad        `json:"servers,omitempty"`  // by pod
 	Findings     []Finding           `json:"findings"`
 	Expectations []ExpectationResult `json:"expectations"`
 	Passed       bool                `json:"passed"`          // every expectation passed
@@ -65,14 +68,26 @@ type Stream struct {
 	Skew                  Skew                     `json:"skew"`     // of requests
 	Chance                Chance                   `json:"chance"`
 	Test                  Test                     `json:"test"`
+	Order                 *Order                   `json:"order,omitempty"` // nil: too few connections to tell
 	Decomposition         *Decomposition           `json:"decomposition,omitempty"`
+	Cost                  *Cost                    `json:"cost,omitempty"`
+	Timeline              *Timeline                `json:"timeline,omitempty"`
 	Sources               []Source                 `json:"sources"`
+	Forwarded             *Forwarded               `json:"forwarded,omitempty"`    // nil: no X-Forwarded-For
+	CrossNodeHop          *CrossNode               `json:"crossNodeHop,omitempty"` // nil: no answer from another node
 	Affinity              *Affinity                `json:"affinity,omitempty"`
+	OpenLoop              *OpenLoop                `json:"openLoop,omitempty"`   // nil: a closed loop
+	Generators            []GeneratorLoad          `json:"generators,omitempty"` // by agent
 	Latency               Latency                  `json:"latency"`
 	Nodes                 []TargetNode             `json:"nodes,omitempty"` // nodePort: one entry per node dialled
 	CrossNode             int                      `json:"crossNode"`       // answered requests whose pod is on another node than the one that chose it
 	UnknownBackend        int                      `json:"unknownBackend"`  // connections nobody answered on
 	RequestsPerConnection int                      `json:"requestsPerConnection"`
+	Matrix                *Matrix                  `json:"matrix,omitempty"`          // client by backend; nil without backends
+	Flows                 []Flow                   `json:"flows,omitempty"`           // client to source address to backend
+	ConnectionRows        []ConnectionRow          `json:"connectionRows,omitempty"`  // every connection in order of opening, if there are at most 500
+	OpenConnections       *OpenConnections         `json:"openConnections,omitempty"` // of more connections: how many were open when
+	UnitLoads             []UnitLoad               `json:"unitLoads,omitempty"`       // what each unit carried, by backend: at most 1,000 entries
 }
 
 // Backend is one pod's part of a stream.
@@ -81,14 +96,15 @@ type Backend struct {
 	Node            string  `json:"node"`
 	Requests        int     `json:"requests"`
 	Connections     int     `json:"connections"`
-	Share           float64 `json:"share"`            // of answered requests, 0 to 1
-	ExpectedShare   float64 `json:"expectedShare"`    // from the settings, weighted with the units that had a choice
-	ConnectionShare float64 `json:"connectionShare"`  // of units whose backend is known
-	ChanceShare     Range   `json:"chanceShare"`      // 95 % of the unit share under ExpectedShare
-	Bounds          *Range  `json:"bounds,omitempty"` // of ConnectionShare, were none or all of the connections nobody answered its own; nil if all were
-	Eligible        bool    `json:"eligible"`         // the settings let this stream reach it
-	P50             float64 `json:"p50"`              // seconds; 0 without answers
-	P99             float64 `json:"p99"`              // seconds; the maximum below 100 answers
+	Share           float64 `json:"share"`                 // of answered requests, 0 to 1
+	ExpectedShare   float64 `json:"expectedShare"`         // from the settings, weighted with the units that had a choice
+	ConnectionShare float64 `json:"connectionShare"`       // of units whose backend is known
+	ChanceShare     Range   `json:"chanceShare"`           // 95 % of the unit share under ExpectedShare
+	Bounds          *Range  `json:"bounds,omitempty"`      // of ConnectionShare, were none or all of the connections nobody answered its own; nil if all were
+	Eligible        bool    `json:"eligible"`              // the settings let this stream reach it
+	P50             float64 `json:"p50"`                   // seconds; 0 without answers
+	P99             float64 `json:"p99"`                   // seconds; the maximum below 100 answers
+	P99Interval     *Range  `json:"p99Interval,omitempty"` // 95 %, by order statistics; nil where requests shared connections, or are too few
 }
 
 // Range is an interval, low and high end, both included.
@@ -140,6 +156,11 @@ type Decomposition struct {
 	Placement   float64 `json:"placement"`
 	LoadPerUnit float64 `json:"loadPerUnit"`
 	Unexplained float64 `json:"unexplained"`
+
+	Intervals          *DecompositionIntervals `json:"intervals,omitempty"`          // of the long run; nil without units
+	LoadFollowsBackend bool                    `json:"loadFollowsBackend,omitempty"` // how much a unit carries depends on the pod it is on
+	LoadAdjustedP      float64                 `json:"loadAdjustedP,omitempty"`      // that it does not: permutation of loads, Holm over the report; 1 if there was nothing to test
+	LoadPerUnitOf      map[string]float64      `json:"loadPerUnitOf,omitempty"`      // by pod: mean load of its units over what it would be if pods did not matter
 }
 
 // Source is one address the pods saw as the client, with its class.
@@ -149,6 +170,9 @@ type Source struct {
 	Node     string `json:"node,omitempty"` // whose address or pod gateway it is
 	Requests int    `json:"requests"`
 	Hairpin  int    `json:"hairpin,omitempty"` // of these, a pod that reached itself
+	Hop      string `json:"hop,omitempty"`     // what put it in the client's place; "" for the client's own
+	Setting  string `json:"setting,omitempty"` // what makes it do so; "": not known
+	Expected bool   `json:"expected"`          // the settings lead to an address of this class
 }
 
 // Affinity is what session affinity did.
@@ -159,12 +183,14 @@ type Affinity struct {
 	ByChance       float64 `json:"byChance"` // pairs expected to be held without any affinity
 	BackendsUsed   int     `json:"backendsUsed"`
 	TimeoutSeconds int     `json:"timeoutSeconds"`
+	AffinityDetails
 }
 
 // Latency of answered requests, in seconds.
 type Latency struct {
-	P50 float64 `json:"p50"`
-	P99 float64 `json:"p99"`
+	P50  float64 `json:"p50"`
+	P99  float64 `json:"p99"`
+	Tail *Tail   `json:"tail,omitempty"` // nil: fewer than 100 answers
 }
 
 // TargetNode is one node whose port was dialled.

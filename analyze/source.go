@@ -20,6 +20,7 @@ const (
 	ServiceVIP    SourceClass = "service-vip"    // an address of the Service itself
 	DockerGateway SourceClass = "docker-gateway" // the container network's host end
 	LinkLocal     SourceClass = "link-local"
+	Loopback      SourceClass = "loopback" // the pod itself: a sidecar that hands connections over
 	UnknownSource SourceClass = "unknown"
 )
 
@@ -35,7 +36,7 @@ func classify(facts *record.Facts, st *record.Stream, agent record.AgentRef, dia
 	switch {
 	case hasAddress(agent.IPs, ip):
 		return Client, node
-	case node != "" && node == agent.Node && (st.Target != "nodePort" || dialled.Node != node):
+	case node != "" && node == agent.Node && st.Target != "loadBalancer" && (st.Target != "nodePort" || dialled.Node != node):
 		return ClientNode, node
 	case node != "" && (st.Target == "loadBalancer" || st.Vantage == "external" || dialled.Node == node):
 		return ReceivingNode, node
@@ -48,6 +49,8 @@ func classify(facts *record.Facts, st *record.Stream, agent record.AgentRef, dia
 		return ServiceVIP, ""
 	case isPodAddress(facts, ip):
 		return ProxyPod, node
+	case ip.IsLoopback():
+		return Loopback, ""
 	case ip.IsLinkLocalUnicast():
 		return LinkLocal, ""
 	case isDockerGateway(facts, ip):

@@ -148,3 +148,16 @@ func tries(p parser, sample [][]byte) bool {
 	}
 	return backends > 0 && 2*good >= len(sample)
 }
+
+// Detect reports the format of data that begin with head, if they are in one that [Read] finds out by itself. It does not
+// claim tables: any lines with commas might be one.
+func Detect(head []byte) (Format, bool) {
+	if looksLikeFortio(head) {
+		return Fortio, true
+	}
+	if len(bytes.TrimSpace(head)) == 0 {
+		return "", false
+	}
+	_, format, err := choose(head, Options{})
+	return format, err == nil && format != CSV
+}

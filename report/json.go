@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/podskew/podskew/analyze"
 	"github.com/podskew/podskew/record"
@@ -18,13 +22,37 @@ import (
 // the same report. Lists that the contract names are there even when empty. A number that is not finite, which JSON does
 // not have, becomes 0 (not a number) or the largest number (infinity), and a note says where.
 func JSON(w io.Writer, r *analyze.Report) error {
-	encoder := json.NewEncoder(w)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(finite(r)); err != nil {
 		return fmt.Errorf("writing the report as JSON: %w", err)
 	}
+	if _, err := w.Write(visible(out.Bytes())); err != nil {
+		return fmt.Errorf("writing the report as JSON: %w", err)
+	}
 	return nil
+}
+
+// visible writes what a terminal would act on or not show as escapes. Only the strings of a document can hold any, and there
+// an escape means the same.
+func visible(document []byte) []byte {
+	hidden := func(r rune) bool { return r != '\n' && r != ' ' && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(document, hidden) < 0 {
+		return document
+	}
+	out := make([]byte, 0, len(document)+64)
+	for _, r := range string(document) {
+		if !hidden(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, half := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, half)
+		}
+	}
+	return out
 }
 
 // finite returns a copy of a report that JSON can hold.
@@ -105,7 +133,11 @@ func (c *copier) fields(v reflect.Value, path string) reflect.Value {
 		return v
 	}
 	out := reflect.New(v.Type()).Elem()
+	out.Set(v) // with what JSON does not show
 	for field, value := range v.Fields() {
+		if !field.IsExported() {
+			continue
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" {
 			name = field.Name

@@ -21,6 +21,12 @@ func Markdown(w io.Writer, r *analyze.Report) error {
 			fmt.Fprintf(&b, "  - %s\n", escape(remedy.What))
 		}
 	}
+	if len(r.Events) > 0 {
+		b.WriteString("\n### Events\n\n")
+	}
+	for _, e := range r.Events[:min(len(r.Events), maxEvents)] {
+		fmt.Fprintf(&b, "- %s: %s\n", escape(moment(e.At)), escape(eventWords(e)))
+	}
 	for i := range r.Streams {
 		markdownStream(&b, r, &r.Streams[i])
 	}
@@ -51,26 +57,73 @@ func markdownStream(b *strings.Builder, r *analyze.Report, s *analyze.Stream) {
 	if len(s.Backends) > 0 {
 		b.WriteString("\n| pod | node | requests | connections | share | expected | by chance |\n|---|---|--:|--:|--:|--:|--:|\n")
 	}
-	for _, p := range s.Backends {
+	rows, left := ends(len(s.Backends), maxMarkdownRows)
+	for _, i := range rows {
+		p := s.Backends[i]
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", escape(p.Pod), escape(p.Node), integer(p.Requests),
 			integer(p.Connections), percent(p.Share), expectedWords(p), percentRange(p.ChanceShare))
 	}
+	markdownLeft(b, left)
+	if len(s.Nodes) > 0 {
+		b.WriteString("\n| dialled | address | pods | sent | answered | expected | errors |\n|---|---|--:|--:|--:|---|---|\n")
+	}
+	rows, left = ends(len(s.Nodes), maxMarkdownRows)
+	for _, i := range rows {
+		n := s.Nodes[i]
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", escape(n.Node), escape(n.Address), integer(n.Endpoints), integer(n.Requests),
+			integer(n.Answered), escape(n.Expected), escape(errorKinds(n.Errors)))
+	}
+	markdownLeft(b, left)
 	if len(s.Sources) > 0 {
 		b.WriteString("\n| seen as | address | of node | requests |\n|---|---|---|--:|\n")
 	}
-	for _, source := range s.Sources {
+	for _, source := range gather(s.Sources) {
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", escape(source.Class), escape(source.Address), escape(source.Node), integer(source.Requests))
 	}
 	fmt.Fprintf(b, "\n%s\n", escape(testWords(s.Test, r.Run.Alpha)))
+	for _, sentence := range more(r, s, false) {
+		fmt.Fprintf(b, "\n%s\n", escape(sentence))
+	}
 }
 
 // strong marks text as strong.
 func strong(text string) string { return "**" + escape(text) + "**" }
 
-// escape keeps text from being read as Markdown or HTML, and on one line.
+// escape keeps text from being read as Markdown or HTML, from becoming a link or a mention of somebody, and on one line.
 func escape(text string) string {
-	return strings.NewReplacer(
-		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "|", `\|`, "[", `\[`, "]", `\]`, "#", `\#`, "~", `\~`,
-		"&", "&amp;", "<", "&lt;", ">", "&gt;",
-	).Replace(strings.ReplaceAll(clean(text), nbsp, " "))
+	text = strings.ReplaceAll(clean(text), nbsp, " ")
+	start := ""
+	if at := listMark(text); at >= 0 { // else a list or a heading
+		start, text = text[:at]+`\`+text[at:at+1], text[at+1:]
+	}
+	return start + strings.NewReplacer(
+		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "|", `\|`, "[", `\[`, "]", `\]`, "#", `\#`, "~", `\~`, "!", `\!`, "$", `\$`,
+		"&", "&amp;", "<", "&lt;", ">", "&gt;", "://", `\://`, "www.", `www\.`, "WWW.", `WWW\.`, "@", "@\u200b",
+	).Replace(text)
+}
+
+// listMark returns where text begins like an item of a list, a rule or the line under a heading; -1 if it does not.
+func listMark(text string) int {
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+	mark, rest := text[digits:], ""
+	if mark == "" {
+		return -1
+	}
+	mark, rest = mark[:1], mark[1:]
+	alone := rest == "" || rest[0] == ' '
+	switch {
+	case digits > 0 && (mark == "." || mark == ")") && alone, digits == 0 && mark == "+" && alone, digits == 0 && mark == "-" && (alone || rest[0] == '-'), digits == 0 && mark == "=":
+		return digits
+	default:
+		return -1
+	}
+}
+
+// maxMarkdownRows is how many rows of a table a page of Markdown shows; the places that show it have limits.
+const maxMarkdownRows = 60
+
+func markdownLeft(b *strings.Builder, left int) {
+	if left > 0 {
+		fmt.Fprintf(b, "\n%s between these halves are not shown.\n", count(left, "row"))
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/podskew/podskew/analyze"
 	"github.com/podskew/podskew/record"
@@ -211,15 +212,21 @@ func keyWords(key string) string {
 		return "p"
 	default:
 	}
-	var b strings.Builder
+	var words []string
+	last := 'A'
 	for _, r := range clean(key) {
-		if unicode.IsUpper(r) {
-			b.WriteByte(' ')
-			r = unicode.ToLower(r)
+		if len(words) == 0 || unicode.IsUpper(r) && !unicode.IsUpper(last) {
+			words = append(words, "")
 		}
-		b.WriteRune(r)
+		words[len(words)-1] += string(r)
+		last = r
 	}
-	return b.String()
+	for i, word := range words {
+		if _, size := utf8.DecodeRuneInString(word); strings.ToLower(word[size:]) == word[size:] { // else an abbreviation such as IP
+			words[i] = strings.ToLower(word)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // valueWords writes what an analysis may put into evidence: numbers, text, lists, intervals and maps of them.

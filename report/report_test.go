@@ -57,6 +57,7 @@ func golden(t *testing.T, file, got string) {
 
 func TestGoldenReports(t *testing.T) {
 	reports := fixtures()
+	reports["drawn"] = drawn()
 	for _, name := range slices.Sorted(maps.Keys(reports)) {
 		r := reports[name]
 		t.Run(name, func(t *testing.T) {
@@ -64,6 +65,9 @@ func TestGoldenReports(t *testing.T) {
 			golden(t, name+".json", written(t, func(w io.Writer) error { return JSON(w, r) }))
 			golden(t, name+".md", written(t, func(w io.Writer) error { return Markdown(w, r) }))
 			golden(t, name+".xml", written(t, func(w io.Writer) error { return JUnit(w, r) }))
+			golden(t, name+".csv", written(t, func(w io.Writer) error { return CSV(w, r) }))
+			golden(t, name+".prom", written(t, func(w io.Writer) error { return Prometheus(w, r) }))
+			golden(t, name+".html", written(t, func(w io.Writer) error { return HTML(w, r) }))
 		})
 	}
 	t.Run("wide, in colour, on a narrow page", func(t *testing.T) {
@@ -315,12 +319,7 @@ func TestJSONHasTheListsOfTheContract(t *testing.T) {
 
 // TestEveryFormatIsStable renders each report twice and reads the machine formats back.
 func TestEveryFormatIsStable(t *testing.T) {
-	formats := map[string]func(io.Writer, *analyze.Report) error{
-		"text":     func(w io.Writer, r *analyze.Report) error { return Text(w, r, TextOptions{Wide: true}) },
-		"json":     JSON,
-		"markdown": Markdown,
-		"junit":    JUnit,
-	}
+	formats := everyFormat()
 	for seed := range uint64(15) {
 		r := scramble(seed)
 		for name, format := range formats {
@@ -350,9 +349,19 @@ func TestWriteErrorsAreReported(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"text": Text(w, keepalive(), TextOptions{}), "json": JSON(w, keepalive()), "markdown": Markdown(w, keepalive()), "junit": JUnit(w, keepalive()),
+		"csv": CSV(w, keepalive()), "prometheus": Prometheus(w, keepalive()), "html": HTML(w, keepalive()), "schema": Schema(w),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error from a broken pipe", name)
+		}
+	}
+}
+
+func TestKeyWords(t *testing.T) {
+	rows := map[string]string{"maxOverMean": "max/mean", "connections": "connections", "sourceIP": "source IP", "lifetimeSeconds": "lifetime seconds", "podIPs": "pod IPs", "p": "p", "IPv4Only": "IPv4 only", "": ""}
+	for key, want := range rows {
+		if got := keyWords(key); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
 		}
 	}
 }

@@ -29,6 +29,9 @@ func writeStream(p *page, r *analyze.Report, s *analyze.Stream, wide bool) error
 	if a := s.Affinity; a != nil {
 		p.text(plain, "  ", affinityWords(*a))
 	}
+	for _, sentence := range more(r, s, wide) {
+		p.text(plain, "  ", sentence)
+	}
 	return nil
 }
 
@@ -59,8 +62,16 @@ func streamWords(s *analyze.Stream) string {
 
 // pick returns which of n rows are shown, and how many are left out between the largest and the smallest.
 func pick(n int, wide bool) (rows []int, left int) {
+	if wide {
+		return ends(n, n)
+	}
+	return ends(n, maxRows)
+}
+
+// ends returns the rows of n that are shown where most have room: those at both ends, and how many lie between.
+func ends(n, most int) (rows []int, left int) {
 	for i := range n {
-		if wide || n <= maxRows || i < maxRows/2 || i >= n-maxRows/2 {
+		if n <= most || i < most/2 || i >= n-most/2 {
 			rows = append(rows, i)
 		}
 	}
@@ -169,22 +180,9 @@ func writeSkew(p *page, s *analyze.Stream, _ bool) error {
 	if len(s.Backends) == 0 {
 		return nil
 	}
-	metrics := []struct {
-		name   string
-		value  float64
-		chance analyze.Range
-		places int
-	}{
-		{"max/mean", s.Skew.MaxOverMean, s.Chance.MaxOverMean, 2},
-		{"CV", s.Skew.CV, s.Chance.CV, 3},
-		{"Gini", s.Skew.Gini, s.Chance.Gini, 3},
-		{"Jain", s.Skew.Jain, s.Chance.Jain, 3},
-		{"effective pods", s.Skew.EffectiveBackends, s.Chance.EffectiveBackends, 2},
-		{"idle pods", float64(s.Skew.IdleBackends), s.Chance.IdleBackends, 0},
-		{"dispersion", s.Skew.Dispersion, s.Chance.Dispersion, 2},
-	}
+	metrics := metricsOf(s)
 	rows, _ := pick(len(metrics), true)
-	known := s.Chance.MaxOverMean != analyze.Range{} // it is never below 1
+	known := chanceKnown(s)
 	var t table
 	t.add(column{head: "skew", cells: cells(rows, func(i int) string { return metrics[i].name })})
 	t.add(column{head: "here", right: true, cells: cells(rows, func(i int) string { return places(metrics[i].value, metrics[i].places) })})

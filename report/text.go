@@ -33,10 +33,15 @@ func Text(w io.Writer, r *analyze.Report, opts TextOptions) error {
 	p.width = max(p.width, minWidth)
 	writeHead(p, r)
 	writeFindings(p, r.Findings, opts.Wide)
+	writeEvents(p, r.Events)
 	for i := range r.Streams {
 		if err := writeStream(p, r, &r.Streams[i], opts.Wide); err != nil {
 			return fmt.Errorf("writing stream %q: %w", r.Streams[i].Client, err)
 		}
+	}
+	if text := bothEndsWords(r.BothEnds); text != "" {
+		p.blank()
+		p.text(plain, "", text)
 	}
 	writeExpectations(p, r)
 	writeNotes(p, r.Notes)
@@ -133,6 +138,21 @@ func severityStyle(s analyze.Severity) style {
 		return yellow
 	default:
 		return plain
+	}
+}
+
+// writeEvents lists what happened during the run.
+func writeEvents(p *page, events []analyze.EventReport) {
+	if len(events) == 0 {
+		return
+	}
+	p.heading("Events")
+	shown, left := ends(len(events), maxEvents)
+	for _, i := range shown {
+		p.text(plain, fmt.Sprintf("  %8s  ", moment(events[i].At)), eventWords(events[i]))
+	}
+	if left > 0 {
+		p.text(faint, "  ", count(left, "event")+" in between not shown")
 	}
 }
 

@@ -107,7 +107,28 @@ func affinityWords(a analyze.Affinity) string {
 	if a.TimeoutSeconds > 0 {
 		text += fmt.Sprintf("; the memory lasts %s s after the last connection", integer(a.TimeoutSeconds))
 	}
-	return text + "."
+	sentences := []string{text + "."}
+	for _, part := range []struct {
+		n     int
+		words string
+	}{
+		{a.Broken, "lost their pod although it had to be remembered"}, {a.Expired, "moved after a pause longer than that"},
+		{a.Raced, "opened connections at once, before there was a pod to remember"},
+	} {
+		if part.n > 0 {
+			sentences = append(sentences, fmt.Sprintf("%s %s.", count(part.n, "pair"), part.words))
+		}
+	}
+	if a.Sources > 0 && a.Sources < a.Addresses {
+		sentences = append(sentences, fmt.Sprintf("The nodes see %s of the clients as %s.", count(a.Addresses, "address"), count(a.Sources, "address")))
+	}
+	if e := a.Estimate; e != nil && e.High > 0 {
+		sentences = append(sentences, fmt.Sprintf("By the pauses between connections, the memory lasts more than %s and at most %s.", seconds(e.Low), seconds(e.High)))
+	}
+	if m := a.Remap; m != nil {
+		sentences = append(sentences, fmt.Sprintf("When %s became %d, %s of %s got another pod.", count(m.Before, "pod"), m.After, integer(m.Moved), count(m.Clients, "client")))
+	}
+	return joinSentences(sentences...)
 }
 
 // joinSentences puts a blank between those that are there.

@@ -13,13 +13,25 @@ type Chance struct {
 	MaxOverMean, CV, Gini, Jain, Effective, Idle Range
 	Dispersion                                   Range   // of the units: X² over its mean
 	Shares                                       []Range // of the units on each backend
+	Mean                                         Means   // of each metric over the same outcomes
 	idle                                         []int   // units' idle backends in each draw, ascending
 }
+
+// Means are metrics on average.
+type Means struct{ MaxOverMean, CV, Gini, Jain, Effective, Idle, Dispersion float64 }
 
 // IdleAtLeast returns the probability that at least k backends get no unit, from the same draws, never 0.
 func (c *Chance) IdleAtLeast(k int) float64 {
 	first, _ := slices.BinarySearch(c.idle, k)
 	return float64(len(c.idle)-first+1) / float64(len(c.idle)+1)
+}
+
+// ChanceDraws returns how many outcomes [Law.Chance] can simulate in about a second, at least 1,000 and at most limit.
+func (l *Law) ChanceDraws(limit int) int {
+	if l.units == 0 {
+		return limit
+	}
+	return newPlacer(l, Seed{}).draws(limit)
 }
 
 // ChanceLevel is the part of outcomes a chance range covers.
@@ -34,10 +46,10 @@ func (l *Law) Chance(seed Seed, draws int) *Chance {
 	}
 	placer := newPlacer(l, seed)
 	if draws == 0 {
-		draws = int(min(2_000, max(1_000, 4e8/placer.nanoseconds())))
+		draws = placer.draws(2_000)
 	}
 	score := newScorer(l)
-	mean, _, _ := l.moments()
+	usual, _, _ := l.moments()
 	var columns [7][]float64
 	for i := range columns {
 		columns[i] = make([]float64, draws)
@@ -50,8 +62,8 @@ func (l *Law) Chance(seed Seed, draws int) *Chance {
 		slices.Sort(sorted)
 		m := measureSorted(sorted)
 		dispersion := 1.0
-		if mean > 0 {
-			dispersion = score.of(counts).x2 / mean
+		if usual > 0 {
+			dispersion = score.of(counts).x2 / usual
 		}
 		for k, v := range [...]float64{m.MaxOverMean, m.CV, m.Gini, m.Jain, m.Effective, float64(m.Idle), dispersion} {
 			columns[k][i] = v
@@ -60,12 +72,26 @@ func (l *Law) Chance(seed Seed, draws int) *Chance {
 		shares.add(counts)
 	}
 	for k, r := range []*Range{&c.MaxOverMean, &c.CV, &c.Gini, &c.Jain, &c.Effective, &c.Idle, &c.Dispersion} {
+		*c.Mean.at(k) = mean(columns[k])
 		slices.Sort(columns[k])
 		*r = central(columns[k])
 	}
 	slices.Sort(c.idle)
 	shares.ranges(l, c.Shares)
 	return c
+}
+
+// at returns the k-th field.
+func (m *Means) at(k int) *float64 {
+	return [...]*float64{&m.MaxOverMean, &m.CV, &m.Gini, &m.Jain, &m.Effective, &m.Idle, &m.Dispersion}[k]
+}
+
+func mean(values []float64) float64 {
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
 }
 
 func idleUnits(counts []int) int {

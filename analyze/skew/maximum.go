@@ -2,6 +2,8 @@ package skew
 
 import (
 	"math"
+
+	"gonum.org/v1/gonum/mathext"
 )
 
 // MaxAtMost returns the probability that none of n equally likely backends gets more than most of units.
@@ -11,6 +13,8 @@ func MaxAtMost(n, units, most int) float64 {
 		return 1
 	case n*most < units:
 		return 0
+	case n == 2:
+		return UpperTail(units-most, units, 0.5) - UpperTail(most+1, units, 0.5)
 	case units < levinFrom:
 		return maxByConvolution(n, units, most)
 	}
@@ -26,11 +30,15 @@ func maxByConvolution(n, units, most int) float64 {
 	ways := make([]float64, units+1)
 	ways[0] = 1
 	next := make([]float64, units+1)
+	weight := make([]float64, most+1)
+	for k := range weight {
+		weight[k] = math.Exp(-logs[k] - float64(k)*math.Log(float64(n)))
+	}
 	for range n {
 		clear(next)
 		for have, w := range ways {
 			for k := 0; k <= most && have+k <= units; k++ {
-				next[have+k] += w * math.Exp(-logs[k]-float64(k)*math.Log(float64(n)))
+				next[have+k] += w * weight[k]
 			}
 		}
 		ways, next = next, ways
@@ -81,13 +89,11 @@ func cumulants(f [5]float64) (k1, k2, k3, k4 float64) {
 // poissonCDFs returns P(Y ≤ most-r) for r from 0 to 4.
 func poissonCDFs(mean float64, most int) [5]float64 {
 	var cdf [5]float64
-	var sum float64
-	for k := 0; k <= most; k++ {
-		lg, _ := math.Lgamma(float64(k) + 1)
-		sum += math.Exp(float64(k)*math.Log(mean) - mean - lg)
-		if r := most - k; r <= 4 {
-			cdf[r] = min(1, sum)
-		}
+	cdf[0] = mathext.GammaIncRegComp(float64(most)+1, mean)
+	for r := 1; r <= 4 && r <= most; r++ {
+		k := float64(most - r + 1)
+		lg, _ := math.Lgamma(k + 1)
+		cdf[r] = max(0, cdf[r-1]-math.Exp(k*math.Log(mean)-mean-lg))
 	}
 	return cdf
 }

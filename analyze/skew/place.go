@@ -106,6 +106,11 @@ func (p *placer) draw() (counts []int, loads []float64) {
 	return p.counts, p.loads
 }
 
+// draws is how many outcomes cost about half a second, at least 1,000 and at most limit.
+func (p *placer) draws(limit int) int {
+	return int(min(float64(limit), max(1_000, 4e8/p.nanoseconds())))
+}
+
 func (p *placer) nanoseconds() float64 {
 	n := float64(len(p.counts))
 	total := 30 * n * math.Log2(n+2)

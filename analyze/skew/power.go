@@ -58,6 +58,15 @@ func (n Need) SmallestFactor(units int) float64 {
 	return high
 }
 
+// PowerAt returns the probability with which units show factor, whatever power was asked for. 0 if they cannot show any.
+func (n Need) PowerAt(units int, factor float64) float64 {
+	n = n.filled()
+	if n.Backends < 2 || units < 1 || factor <= 1 {
+		return 0
+	}
+	return n.power(units, n.critical(units), factor)
+}
+
 // mostUnits is where looking for a number of units ends.
 const mostUnits = 1 << 30
 

@@ -72,6 +72,9 @@ func (s *sampler) one(rng *rand.Rand) int {
 // fillFrom is how many units per backend it takes for Poisson filling to be quicker than drawing each unit.
 const fillFrom = 25
 
+// refillFrom is how many units left over by one filling are worth another.
+const refillFrom = 4_000
+
 // add draws units choices and adds their number on each backend to counts. scratch has room for the backends.
 func (s *sampler) add(units int, counts, scratch []int, src *rand.PCG, rng *rand.Rand) {
 	if len(s.backends) == 1 {
@@ -79,8 +82,8 @@ func (s *sampler) add(units int, counts, scratch []int, src *rand.PCG, rng *rand
 		return
 	}
 	left := units
-	if units > fillFrom*len(s.backends) {
-		left = s.fill(units, scratch, src)
+	for left > fillFrom*len(s.backends) && (left == units || left > refillFrom) {
+		left = s.fill(left, scratch, src)
 		for i, b := range s.backends {
 			counts[b] += scratch[i]
 		}
@@ -112,7 +115,7 @@ func (s *sampler) fill(units int, counts []int, src *rand.PCG) (left int) {
 func (s *sampler) drawNanoseconds(units int) float64 {
 	n := float64(len(s.backends))
 	if units > fillFrom*len(s.backends) {
-		return 30*n + 16*math.Sqrt(float64(units))
+		return 30*n + min(16*math.Sqrt(float64(units)), 4*refillFrom+60*n)
 	}
 	return 4*float64(units) + n
 }

@@ -115,7 +115,8 @@ func (r *session) deploy(ctx context.Context) error {
 	err = r.st.do(r.deployTitle(), func(p *step) error {
 		r.deployed, err = cl.Deploy(ctx, cluster.Deployment{
 			RunID: r.id, Scenario: r.scenario, Image: r.o.image, ImagePullPolicy: r.o.pullPolicy,
-			Tolerations: r.o.tolerations, NodeSelector: r.o.labels, Holder: holder(), Keep: r.given.disposable,
+			Tolerations: r.o.tolerations, NodeSelector: r.o.labels, NodeSubnet: r.given.nodeSubnet,
+			Holder: holder(), Keep: r.given.disposable,
 		},
 			func(step string) { p.update("%s", step) })
 		return err
@@ -195,13 +196,21 @@ func (r *session) measure(ctx context.Context) (err error) {
 			return errors.Join(err, r.finish(ctx, err))
 		}
 	}
-	err = r.st.do("Sending load", func(p *step) error { return r.load(ctx, newLive(p, r.dir.record)) })
+	err = r.st.do("Sending load", func(p *step) error {
+		live := newLive(p, r.dir.record)
+		if r.o.watch {
+			live.watch = r.e.watch(r.st, r.streams, echoPods(&facts))
+			defer live.watch.close()
+		}
+		return r.load(ctx, live)
+	})
 	return errors.Join(err, r.finish(ctx, err))
 }
 
 // load runs every stream on every agent at once. The first agent that fails ends the others: a run
 // with a part of its load missing is not the run that was asked for.
 func (r *session) load(ctx context.Context, live *live) error {
+	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range r.streams {
 		for i, agent := range s.Agents {
@@ -213,10 +222,31 @@ func (r *session) load(ctx context.Context, live *live) error {
 	for _, event := range r.scenario.Spec.Events {
 		g.Go(func() error { return r.event(ctx, event) })
 	}
+	servers := newServers(r.deployed)
+	g.Go(func() error { return servers.begin(ctx, r.start) })
 	err := g.Wait()
 	r.end.Problems = append(r.end.Problems, live.problems()...)
 	r.end.Seconds, r.end.SampleStride = live.ended()
-	return err
+	if err != nil || whole.Err() != nil {
+		return err
+	}
+	return r.askServers(whole, servers) // the group's context has ended
+}
+
+// askServers adds to the record what the echo pods counted. That it cannot be read does not spoil what clients measured.
+func (r *session) askServers(ctx context.Context, servers *servers) error {
+	ctx, cancel := context.WithTimeout(ctx, serversWithin)
+	defer cancel()
+	counted, problem := servers.end(ctx, r.start)
+	if problem != "" {
+		r.end.Problems = append(r.end.Problems, problem)
+	}
+	for i := range counted {
+		if err := r.dir.record.Write(record.Line{Server: &counted[i]}); err != nil {
+			return environmentError(err, "")
+		}
+	}
+	return nil
 }
 
 func (r *session) drive(ctx context.Context, agent string, plan loadgen.Plan, sink loadgen.Sink) error {
@@ -231,27 +261,6 @@ func (r *session) drive(ctx context.Context, agent string, plan loadgen.Plan, si
 		hint = agent + ": " + state.Detail
 	}
 	return environmentError(err, hint)
-}
-
-// plan is one agent's part of a stream: an equal part, since every client is alike.
-func (r *session) plan(s record.Stream, i int) loadgen.Plan {
-	client := r.client(s.Client)
-	return loadgen.Plan{
-		Run: r.id, Stream: s.ID, Agent: s.Agents[i].Name, Start: r.start,
-		Addresses: s.Addresses, AddressOffset: i * client.Connections, Path: "/", Protocol: s.Protocol,
-		Connections: client.Connections, RequestsPerConnection: client.RequestsPerConnection,
-		Requests: client.Requests, Duration: client.Duration,
-		MaxRate: r.rateOfEach(), ConnectTimeout: client.ConnectTimeout, Timeout: client.Timeout,
-	}
-}
-
-// rateOfEach is an agent's part of the rate that all plans are held to together; 0: no limit.
-func (r *session) rateOfEach() float64 {
-	plans := 0
-	for _, s := range r.streams {
-		plans += len(s.Agents)
-	}
-	return r.o.maxRate / float64(max(plans, 1))
 }
 
 func (r *session) client(name string) scenarios.Client {
@@ -276,7 +285,9 @@ func (r *session) event(ctx context.Context, event scenarios.Event) error {
 	if err := r.deployed.Scale(ctx, event.Scale); err != nil {
 		return environmentError(fmt.Errorf("scaling to %d: %w", event.Scale, err), "")
 	}
-	return r.dir.record.Write(record.Line{Event: &record.Event{At: at, What: fmt.Sprintf("scaled echo to %d", event.Scale)}})
+	return r.dir.record.Write(record.Line{Event: &record.Event{
+		At: at, What: fmt.Sprintf("scaled echo to %d", event.Scale), Kind: record.EventScale, After: fmt.Sprint(event.Scale),
+	}})
 }
 
 // finish reads the facts once more and ends the record, after an interrupt too.

@@ -67,6 +67,25 @@ func answers(dir string) int {
 	return n
 }
 
+// open counts the connections in a record that are open and were answered.
+func open(dir string) int {
+	data, err := os.ReadFile(filepath.Join(dir, "record.jsonl.gz"))
+	if err != nil {
+		return 0
+	}
+	rec, _, err := record.Read(bytes.NewReader(data))
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, c := range rec.Connections {
+		if c.Closed == 0 && c.Requests > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func until(t *testing.T, within time.Duration, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(within); !done(); time.Sleep(50 * time.Millisecond) {
@@ -140,10 +159,11 @@ func TestKilledPodskewLeavesARecordAndCleanRemovesTheRest(t *testing.T) {
 	c := newCLI(t)
 	c.lab(t, "nftables")
 	_, kill, wait, runDir := c.underLoad(t)
+	until(t, 30*time.Second, "the record holds the connections, which nobody closes", func() bool { return open(runDir()) == 6 })
 	kill(syscall.SIGKILL)
 	wait()
-	if answers(runDir()) == 0 {
-		t.Error("the record holds no answers")
+	if answers(runDir()) == 0 || open(runDir()) != 6 {
+		t.Errorf("the record holds %d answers and %d open connections, want some and 6", answers(runDir()), open(runDir()))
 	}
 	if r := c.run(t, "analyze", runDir()); !strings.Contains(r.stdout, "web") {
 		t.Errorf("the cut record cannot be analyzed: exit code %d\n%s\n%s", r.code, r.stdout, r.stderr)

@@ -88,6 +88,12 @@ func (o *foreignOptions) admit(kind string, s *scenarios.Scenario) error {
 			code: exitUsage, hint: fmt.Sprintf("--max-connections %d allows them", n),
 		}
 	}
+	if rate := openRate(s); o.maxRate > 0 && rate > o.maxRate {
+		return &exitError{
+			err:  fmt.Errorf("%s sends up to %g requests per second, %g are allowed on this cluster", s.Metadata.Name, rate, o.maxRate),
+			code: exitUsage, hint: fmt.Sprintf("--max-rate %g allows them", rate),
+		}
+	}
 	if kind != "current" || o.hostNetwork {
 		return nil
 	}
@@ -110,6 +116,15 @@ func connections(s *scenarios.Scenario) int {
 		n += max(c.Count, 1) * c.Connections
 	}
 	return n
+}
+
+// openRate is the most requests per second that the clients with a rate of their own send together.
+func openRate(s *scenarios.Scenario) float64 {
+	sum := 0.0
+	for _, c := range s.Spec.Clients {
+		sum += float64(max(c.Count, 1)) * peakRate(c)
+	}
+	return sum
 }
 
 // words say what holds the load, for people whose cluster it is.

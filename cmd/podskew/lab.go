@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (e *env) upLab(ctx context.Context, st *status, o clusterOptions) *provided
 		return nil
 	}
 	st.note("cluster: the lab that is up (%s, %s)", up.ProxyMode, up.Kubeconfig)
-	return &provided{provider: "lab", kubeconfig: up.Kubeconfig, close: func(context.Context) error { return nil }}
+	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: up.Kubeconfig, close: func(context.Context) error { return nil }}
 }
 
 // running returns the detached lab of this user, or nil if there is none.
@@ -116,7 +117,7 @@ func (l labBinary) keep(ctx context.Context, st *status, mode string) (*provided
 	if err != nil {
 		return nil, err
 	}
-	return &provided{provider: "lab", kubeconfig: kubeconfig, close: func(context.Context) error {
+	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, close: func(context.Context) error {
 		st.note("cluster: kept: export KUBECONFIG=%s; \"podskew cluster down\" ends it", kubeconfig)
 		return nil
 	}}, nil
@@ -197,7 +198,7 @@ func (r *labRun) ready(ctx context.Context, st *status, mode string, first <-cha
 		return nil, errors.Join(err, r.stop(context.WithoutCancel(ctx)))
 	}
 	return &provided{
-		provider: "lab", kubeconfig: kubeconfig, disposable: true, died: r.died,
+		provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, disposable: true, died: r.died,
 		reason: func() error { return r.tail.explain(ctx, "the lab ended in the middle of the run", r.err) },
 		close: func(ctx context.Context) error {
 			return st.do("Ending the lab", func(*step) error { return r.stop(ctx) })
@@ -277,3 +278,6 @@ func (t *tailWriter) explain(ctx context.Context, doing string, err error) error
 	}
 	return environmentError(fmt.Errorf("%s: %w%s", doing, err, said), "\"podskew-lab preflight\" says what the lab needs of this machine")
 }
+
+// labSubnet is the network of the nodes of every lab.
+func labSubnet() netip.Prefix { return netip.MustParsePrefix("10.77.0.0/24") }

@@ -17,6 +17,7 @@ const flushEvery = time.Second
 type live struct {
 	step   *step
 	record *record.Writer
+	watch  *watch // nil: nobody watches
 
 	mu        sync.Mutex
 	progress  map[string]loadgen.Progress // by stream and agent
@@ -33,19 +34,36 @@ func newLive(p *step, w *record.Writer) *live {
 // sink returns the sink of one agent's stream.
 func (l *live) sink(stream, agent string) loadgen.Sink {
 	return func(m loadgen.Message) error {
+		l.watch.observe(stream, agent, m)
 		if m.Progress != nil {
 			l.show(stream+" "+agent, *m.Progress)
 		}
 		if m.Done != nil {
 			l.end(*m.Done)
 		}
-		if len(m.Connections)+len(m.Tallies)+len(m.Samples) > 0 {
-			if err := l.record.Write(record.Line{Connections: m.Connections, Tallies: m.Tallies, Samples: m.Samples}); err != nil {
-				return environmentError(err, "")
-			}
+		if err := l.write(m); err != nil {
+			return environmentError(err, "")
 		}
 		return l.flush()
 	}
+}
+
+// write puts into the record what a message has for it. Rows of open connections go there, too: of several rows of a
+// connection the last one counts, and after a kill -9 they are all there is of a long-lived one.
+func (l *live) write(m loadgen.Message) error {
+	line := record.Line{Connections: m.Connections, Tallies: m.Tallies, Samples: m.Samples}
+	if len(m.Open) > 0 {
+		line.Connections = m.Open
+	}
+	if len(line.Connections)+len(line.Tallies)+len(line.Samples) > 0 {
+		if err := l.record.Write(line); err != nil {
+			return err
+		}
+	}
+	if m.Done != nil && m.Done.Generator != nil {
+		return l.record.Write(record.Line{Generator: m.Done.Generator})
+	}
+	return nil
 }
 
 func (l *live) flush() error {

@@ -16,9 +16,10 @@ type env struct {
 	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	stdoutTerminal bool // colour and width follow the terminal
-	stderrTerminal bool // progress may redraw its line
-	width          int  // columns of stdout's terminal, 0 if it is none
+	stdoutTerminal bool                       // colour and width follow the terminal
+	stderrTerminal bool                       // progress may redraw its line
+	width          int                        // columns of stdout's terminal, 0 if it is none
+	stderrSize     func() (columns, rows int) // of stderr's terminal, as it is now; nil: not known
 	getenv         func(string) string
 	executable     string // path of the running binary; its siblings are podskew-lab and podskew-pod
 }
@@ -35,6 +36,13 @@ func main() {
 	}
 	if e.stdoutTerminal {
 		e.width, _, _ = term.GetSize(int(os.Stdout.Fd()))
+	}
+	e.stderrSize = func() (columns, rows int) {
+		columns, rows, err := term.GetSize(int(os.Stderr.Fd()))
+		if err != nil {
+			return 80, 24
+		}
+		return columns, rows
 	}
 	e.executable, _ = os.Executable()
 	ctx, stop := interruptible()

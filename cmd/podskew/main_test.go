@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -28,6 +29,9 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TESTDATA", testdata+"/testdata")
 			e.Setenv("PODSKEW_LAB", "/nonexistent/podskew-lab")
+			if strings.HasSuffix(e.WorkDir, "script-load") {
+				serveLoad(e)
+			}
 			return nil
 		},
 	})

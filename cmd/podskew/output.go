@@ -26,7 +26,17 @@ type outputs struct{ list []output }
 func (o *outputs) String() string { return "" }
 func (o *outputs) Type() string   { return "FORMAT[=FILE]" }
 
-func formats() []string { return []string{"text", "wide", "json", "junit", "markdown"} }
+func formats() []string {
+	return []string{"text", "wide", "html", "json", "junit", "markdown", "csv", "prometheus"}
+}
+
+// formatOfFile is the format a file's ending asks for.
+func formatOfFile(name string) (string, bool) {
+	format, known := map[string]string{
+		".txt": "text", ".json": "json", ".xml": "junit", ".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv", ".prom": "prometheus",
+	}[strings.ToLower(filepath.Ext(name))]
+	return format, known
+}
 
 // Set parses FORMAT, FORMAT=FILE, or a FILE whose ending tells the format.
 func (o *outputs) Set(s string) error {
@@ -35,8 +45,7 @@ func (o *outputs) Set(s string) error {
 		o.list = append(o.list, output{format, file})
 		return nil
 	}
-	endings := map[string]string{".txt": "text", ".json": "json", ".xml": "junit", ".md": "markdown"}
-	if byEnding, ok := endings[filepath.Ext(s)]; ok {
+	if byEnding, ok := formatOfFile(s); ok {
 		o.list = append(o.list, output{byEnding, s})
 		return nil
 	}
@@ -75,7 +84,7 @@ func (out output) write(e *env, rep *analyze.Report) error {
 
 func (e *env) textOptions(out output) report.TextOptions {
 	opts := report.TextOptions{Width: 80, Wide: out.format == "wide"}
-	if out.file == "" && e.stdoutTerminal {
+	if (out.file == "" || out.file == "-") && e.stdoutTerminal {
 		opts.Color = e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
 		if out.format == "wide" && e.width > 80 {
 			opts.Width = e.width
@@ -92,6 +101,12 @@ func render(w io.Writer, format string, rep *analyze.Report, opts report.TextOpt
 		return report.JUnit(w, rep)
 	case "markdown":
 		return report.Markdown(w, rep)
+	case "html":
+		return report.HTML(w, rep)
+	case "csv":
+		return report.CSV(w, rep)
+	case "prometheus":
+		return report.Prometheus(w, rep)
 	default:
 		return report.Text(w, rep, opts)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/podskew/podskew/kind"
@@ -13,6 +14,8 @@ import (
 type provided struct {
 	provider   string // lab, kind or current
 	kubeconfig string // path; "" for the user's own
+	// nodeSubnet is the network of the nodes' addresses, where it is known.
+	nodeSubnet netip.Prefix
 	// disposable clusters end with the command: nothing inside them has to be removed.
 	disposable bool
 	// died is closed when the cluster ended by itself; reason then says why. nil if nobody can tell.

@@ -32,6 +32,7 @@ remedy. It never calls chance a fault, and never calls a fault chance.`,
 		Example: `  podskew run keepalive                # on the embedded lab: no Docker, no cluster needed
   podskew run ./incident.yaml -o json --cluster current
   podskew analyze runs/d4u8k1…         # the same analysis again, offline
+  podskew predict --backends 3 --connections 10
   podskew scenarios`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -42,7 +43,7 @@ remedy. It never calls chance a fault, and never calls a fault chance.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{err: err, code: exitUsage, hint: fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")}
 	})
-	root.AddCommand(e.runCommand(), e.analyzeCommand(), e.scenariosCommand(), e.clusterCommand(), e.cleanCommand(), e.imageCommand(), e.rbacCommand(), e.versionCommand())
+	root.AddCommand(e.runCommand(), e.analyzeCommand(), e.compareCommand(), e.scenariosCommand(), e.clusterCommand(), e.cleanCommand(), e.imageCommand(), e.rbacCommand(), e.predictCommand(), e.loadCommand(), e.versionCommand())
 	return root
 }
 

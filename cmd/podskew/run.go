@@ -19,6 +19,7 @@ type runOptions struct {
 	runsDir string
 	image   string
 	seed    uint64
+	watch   bool
 }
 
 func (e *env) runCommand() *cobra.Command {
@@ -52,6 +53,7 @@ the run's folder. Exit code: 0 every expectation holds, 1 one failed, 2 usage or
 	flags.StringVar(&o.context, "context", "", "with --cluster current: the kubeconfig context")
 	flags.StringVar(&o.image, "image", "", "image of the echo pods and agents (default the one the lab carries and kind is given)")
 	flags.StringVar(&o.runsDir, "runs-dir", "runs", "where the run's folder is made")
+	flags.BoolVar(&o.watch, "watch", false, "show the shares per pod while the load goes on")
 	flags.Uint64Var(&o.seed, "seed", 1, "seeds the simulations of the analysis")
 	o.foreignFlags(cmd)
 	o.out.flag(cmd)

@@ -21,6 +21,7 @@ const (
 	scenarioFile = "scenario.yaml"
 	recordFile   = "record.jsonl.gz"
 	reportFile   = "report.json"
+	htmlFile     = "report.html"
 	junitFile    = "junit.xml"
 )
 
@@ -31,7 +32,7 @@ type runDir struct {
 	record *record.Writer
 }
 
-// createRunDir makes runs/<id>/ with the scenario and an open record.
+// createRunDir makes runs/<id>/ with the scenario, if there is one, and an open record.
 func createRunDir(runs string, s *scenarios.Scenario, run record.Run) (*runDir, error) {
 	d := &runDir{path: filepath.Join(runs, run.ID)}
 	fail := func(err error) (*runDir, error) {
@@ -40,13 +41,16 @@ func createRunDir(runs string, s *scenarios.Scenario, run record.Run) (*runDir, 
 	if err := os.MkdirAll(d.path, 0o755); err != nil { //nolint:gosec // reports are for others to read
 		return fail(err)
 	}
-	text, err := scenarios.Marshal(s)
-	if err != nil {
-		return fail(err)
+	if s != nil {
+		text, err := scenarios.Marshal(s)
+		if err != nil {
+			return fail(err)
+		}
+		if err := os.WriteFile(filepath.Join(d.path, scenarioFile), text, 0o644); err != nil { //nolint:gosec // as above
+			return fail(err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(d.path, scenarioFile), text, 0o644); err != nil { //nolint:gosec // as above
-		return fail(err)
-	}
+	var err error
 	if d.file, err = os.Create(filepath.Join(d.path, recordFile)); err != nil {
 		return fail(err)
 	}
@@ -61,9 +65,11 @@ func (d *runDir) close() error {
 	return errors.Join(d.record.Close(), d.file.Close())
 }
 
-// writeReports leaves report.json and junit.xml beside the record.
+// writeReports leaves report.json, report.html and junit.xml beside the record.
 func (d *runDir) writeReports(rep *analyze.Report) error {
-	for name, render := range map[string]func(io.Writer, *analyze.Report) error{reportFile: report.JSON, junitFile: report.JUnit} {
+	for name, render := range map[string]func(io.Writer, *analyze.Report) error{
+		reportFile: report.JSON, htmlFile: report.HTML, junitFile: report.JUnit,
+	} {
 		var buf bytes.Buffer
 		if err := render(&buf, rep); err != nil {
 			return err
@@ -125,7 +131,7 @@ func readRecordFile(path string) (*record.Record, error) {
 }
 
 func readRecord(r io.Reader, name string) (*record.Record, error) {
-	rec, cut, err := record.Read(r)
+	rec, cut, err := record.ReadWith(r, record.ReadOptions{LatenciesOnly: true})
 	if err != nil {
 		return nil, usageError("%s: %w", name, err)
 	}

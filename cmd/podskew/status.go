@@ -25,6 +25,7 @@ type status struct {
 
 	mu   sync.Mutex
 	open bool // a redrawn line is on the screen without its newline
+	over bool // something else draws on the screen: nothing is redrawn
 }
 
 // step is one step under way.
@@ -73,6 +74,13 @@ func (p *step) update(format string, args ...any) {
 	p.s.line("  " + p.text + suffix(p.detail))
 }
 
+// cover says whether something else draws on the screen.
+func (s *status) cover(over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = over
+}
+
 // note prints a line between steps.
 func (s *status) note(format string, args ...any) { s.line(fmt.Sprintf(format, args...)) }
 
@@ -99,6 +107,9 @@ func (s *status) redraw(text string) {
 	runes := []rune(text)
 	if len(runes) > 79 { // a wrapped line could not be redrawn
 		runes = append(runes[:78], '…')
+	}
+	if s.over {
+		return
 	}
 	_, _ = fmt.Fprintf(s.w, "\r\x1b[K%s", string(runes))
 	s.open = true

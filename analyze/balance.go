@@ -1,0 +1,194 @@
+package analyze
+
+import (
+	"math"
+	"slices"
+
+	"github.com/podskew/podskew/analyze/skew"
+	"github.com/podskew/podskew/record"
+)
+
+// balance is how the open connections of one stream spread after an event.
+type balance struct {
+	Balance
+	method skew.Method // of P
+	claim  *claim
+
+	law    *skew.Law // of the last window
+	counts []int     // open at the end, by backend
+	gone   []string  // backends at the start that are none at the end
+}
+
+// balanceAfter looks at the connections that are open, window by window, from an event to the end. Each is one choice, and the
+// settings at the end say how they should fall; those opened earlier fell by other settings, and that is what takes time.
+func (t *traffic) balanceAfter(rec *record.Record, event *record.Event, seed skew.Seed) *balance {
+	if rec.FactsAfter == nil || !ofConnections(t.unit) || !t.modelled {
+		return nil
+	}
+	after := t.eligibleAfter(rec)
+	from, end := event.At, lastMoment(t.rows)
+	if after == nil || end <= from {
+		return nil
+	}
+	b := &balance{}
+	b.Windows = int(max(1, min(balanceWindows, math.Floor(end-from))))
+	b.Window = (end - from) / float64(b.Windows)
+	b.newPods(t, after, max(event.At, event.Effective), end)
+	lastRejecting := -1
+	for w := range b.Windows {
+		result := b.window(t, after, from+float64(w)*b.Window, from+float64(w+1)*b.Window, seed)
+		if result.Method != skew.None && result.P <= balanceAlpha/float64(b.Windows) && result.Direction != skew.Under {
+			lastRejecting = w
+		}
+		b.method, b.P = result.Method, result.P
+	}
+	switch lastRejecting {
+	case -1:
+		b.Reached = atOnce
+	case b.Windows - 1:
+		b.Reached = notInTime
+	default:
+		b.Reached, b.Seconds = inTime, float64(lastRejecting+1)*b.Window
+	}
+	if b.method == skew.None {
+		b.Reached = ""
+	}
+	b.AdjustedP = b.P
+	return b
+}
+
+// eligibleAfter returns the probabilities of each stratum by the facts at the end; nil if one of them is not predicted.
+func (t *traffic) eligibleAfter(rec *record.Record) map[*stratum][]float64 {
+	out := map[*stratum][]float64{}
+	for _, s := range t.strata {
+		at := Predict(rec.FactsAfter, t.plan, s.agent, s.addr)
+		if at.Outcome == Unknown {
+			return nil
+		}
+		p := make([]float64, len(t.backends))
+		for _, b := range at.Backends {
+			if i, known := t.byPod[b.Pod]; known {
+				p[i] = b.P
+			}
+		}
+		out[s] = p
+	}
+	return out
+}
+
+// lastMoment is when the last connection was opened or closed.
+func lastMoment(rows []*record.Connection) float64 {
+	last := math.Inf(-1)
+	for _, c := range rows {
+		last = max(last, c.Opened, c.Connected, c.Closed)
+	}
+	return last
+}
+
+// openIn reports whether a connection was open at some time from, to not included.
+func openIn(c *record.Connection, from, to float64) bool {
+	return c.Opened < to && (c.Closed == 0 || c.Closed >= from)
+}
+
+// window tests the connections that were open in one window. Connections to backends that are none any more are left out: they
+// are no choice of the settings.
+func (b *balance) window(t *traffic, after map[*stratum][]float64, from, to float64, seed skew.Seed) skew.Result {
+	units := map[*stratum]int{}
+	b.counts = make([]int, len(t.backends))
+	b.Open = 0
+	for _, c := range t.rows {
+		at, known := t.byPod[c.Backend]
+		s := t.byKey[stratumKey{c.Agent, c.Address}]
+		if !known || s == nil || !openIn(c, from, to) || after[s][at] == 0 {
+			continue
+		}
+		b.counts[at]++
+		b.Open++
+		units[s]++
+	}
+	var groups []skew.Group
+	for _, s := range t.strata {
+		if units[s] > 0 {
+			groups = append(groups, skew.Group{Units: units[s], P: after[s]})
+		}
+	}
+	none := skew.Result{Method: skew.None, P: 1}
+	if len(groups) == 0 {
+		b.law = nil
+		return none
+	}
+	law, err := skew.NewLaw(len(t.backends), groups)
+	if err != nil || !law.Free() {
+		b.law = nil
+		return none
+	}
+	b.law = law
+	b.VisibleFactor = skew.Need{Backends: chosen(law), Alpha: balanceAlpha / float64(b.Windows)}.SmallestFactor(law.Units())
+	return law.Test(b.counts, seed, 0)
+}
+
+// chosen counts the backends a law can choose.
+func chosen(law *skew.Law) int {
+	n := 0
+	for _, e := range law.Expected() {
+		if e > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// newPods finds the backends at the end that were none at the start, and the other way round, and counts what the new ones got.
+func (b *balance) newPods(t *traffic, after map[*stratum][]float64, from, end float64) {
+	isNew := make([]bool, len(t.backends))
+	for i, one := range t.backends {
+		was, is := false, false
+		for _, s := range t.strata {
+			was = was || slices.ContainsFunc(s.at.Backends, func(p PredictedBackend) bool { return p.Pod == one.pod })
+			is = is || after[s][i] > 0
+		}
+		switch isNew[i] = is && !was; {
+		case isNew[i]:
+			b.NewPods = append(b.NewPods, one.pod)
+		case was && !is:
+			b.gone = append(b.gone, one.pod)
+		}
+	}
+	slices.Sort(b.NewPods)
+	slices.Sort(b.gone)
+	b.countNew(t, after, isNew, from, end)
+}
+
+// countNew counts the connections to new pods: opened since they are there, and open at the end.
+func (b *balance) countNew(t *traffic, after map[*stratum][]float64, isNew []bool, from, end float64) {
+	fair := map[*stratum]float64{} // part of a stratum's choices that new pods should get
+	for s, p := range after {
+		for i, yes := range isNew {
+			if yes {
+				fair[s] += p[i]
+			}
+		}
+	}
+	opened := 0
+	for _, c := range t.rows {
+		at, known := t.byPod[c.Backend]
+		s := t.byKey[stratumKey{c.Agent, c.Address}]
+		if !known || s == nil {
+			continue
+		}
+		if isNew[at] && (c.Closed == 0 || c.Closed >= end) {
+			b.NewOpen++
+		}
+		if c.Opened < from || after[s][at] == 0 {
+			continue
+		}
+		opened++
+		b.NewExpected += fair[s]
+		if isNew[at] {
+			b.NewUnits++
+		}
+	}
+	if opened > 0 {
+		b.NewShare, b.NewExpected = float64(b.NewUnits)/float64(opened), b.NewExpected/float64(opened)
+	}
+}

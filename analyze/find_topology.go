@@ -1,0 +1,61 @@
+package analyze
+
+import (
+	"fmt"
+	"slices"
+)
+
+// topology says that hints keep clients to the pods near them, and that the pods near some are fewer than those near others.
+func (j *judge) topology(s *subject) {
+	service := findService(s.facts, s.plan.Service)
+	if service == nil || !s.modelled || slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.Policy == LocalPolicy }) {
+		return
+	}
+	ready, hinted := map[string]string{}, false
+	for _, e := range s.facts.Endpoints {
+		if e.Service == s.plan.Service && e.Ready {
+			ready[podOf(s.facts, e)] = e.Zone
+			hinted = hinted || len(e.HintZones) > 0 || len(e.HintNodes) > 0
+		}
+	}
+	if !hinted || len(ready) < 2 {
+		return
+	}
+	largest, rows := 0.0, []map[string]any{}
+	expected := s.expectedShares()
+	unreached := []string{}
+	for pod := range ready {
+		if at, known := s.byPod[pod]; !known || expected[at] == 0 {
+			unreached = append(unreached, pod)
+		}
+	}
+	slices.Sort(unreached)
+	for i, b := range s.backends {
+		largest = max(largest, expected[i])
+		rows = append(rows, map[string]any{"pod": b.pod, "node": b.node, "zone": ready[b.pod], "expectedShare": expected[i], "share": s.shareOf(i)})
+	}
+	uneven := largest * float64(len(ready))
+	if uneven < unevenFrom {
+		return
+	}
+	severity := Info
+	if uneven >= notably {
+		severity = Warning
+	}
+	what := "topology hints"
+	if service.TrafficDistribution != "" {
+		what = "trafficDistribution " + service.TrafficDistribution
+	}
+	summary := fmt.Sprintf("under %s connections go to near pods only: over all %d ready pods the settings make a max/mean of %s", what, len(ready), figure(uneven))
+	if len(unreached) > 0 {
+		summary += fmt.Sprintf(", and %d are near no client of this stream (%s)", len(unreached), listed(unreached))
+	}
+	j.add(Finding{
+		Code: TopologyImbalance, Severity: severity, Stream: s.name, ByDesign: true, Summary: summary,
+		Evidence: map[string]any{"setting": what, "byBackend": rows, "readyPods": len(ready), "unreached": unreached, "expectedMaxOverMean": uneven},
+		Remedies: []Remedy{
+			{What: "spread the pods over the zones as the clients are spread: topologySpreadConstraints on topology.kubernetes.io/zone", Predicted: map[string]any{"maxOverMean": 1.0}},
+			{What: "no trafficDistribution, at the price of more hops between nodes and zones", Predicted: map[string]any{"maxOverMean": 1.0, "crossZone": "more"}},
+		},
+	})
+}
