@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,6 +180,7 @@ func (b *builder) tallies(rec *record.Record, start int64) {
 	keys := slices.SortedFunc(maps.Keys(b.cells), func(x, y cellKey) int {
 		return cmp.Or(cmp.Compare(x.second, y.second), cmp.Compare(x.backend, y.backend), cmp.Compare(x.client, y.client))
 	})
+	rec.Tallies = make([]record.Tally, 0, len(keys))
 	for _, key := range keys {
 		t := *b.cells[key]
 		t.Second = int(max(key.second-start, 0))
@@ -226,9 +228,15 @@ func (b *builder) problems(a *Account) []string {
 // digest names a record by what is in it.
 func digest(rec *record.Record) string {
 	h := sha256.New()
+	var line []byte
 	for i := range rec.Tallies {
 		t := &rec.Tallies[i]
-		_, _ = fmt.Fprintf(h, "%d %q %q %d %d\n", t.Second, t.Backend, t.Observed, t.Requests, t.Connections)
+		line = strconv.AppendInt(line[:0], int64(t.Second), 10)
+		line = strconv.AppendQuote(append(line, ' '), t.Backend)
+		line = strconv.AppendQuote(append(line, ' '), t.Observed)
+		line = strconv.AppendInt(append(line, ' '), int64(t.Requests), 10)
+		line = strconv.AppendInt(append(line, ' '), int64(t.Connections), 10)
+		_, _ = h.Write(append(line, '\n'))
 	}
 	return "imported-" + hex.EncodeToString(h.Sum(nil)[:8])
 }
