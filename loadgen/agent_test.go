@@ -252,6 +252,7 @@ func begun(got Sink, f func()) Sink {
 }
 
 func TestACancelledDriveBringsItsRowsHome(t *testing.T) {
+	t.Parallel()
 	address := echoServer(t, "a")
 	a := newTestAgent(t, AgentConfig{}, address)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -268,6 +269,7 @@ func TestACancelledDriveBringsItsRowsHome(t *testing.T) {
 }
 
 func TestAnAgentThatIsInterruptedSaysSo(t *testing.T) {
+	t.Parallel()
 	address := echoServer(t, "a")
 	a := newTestAgent(t, AgentConfig{}, address)
 	got := &results{}
@@ -285,6 +287,7 @@ func TestAnAgentThatIsInterruptedSaysSo(t *testing.T) {
 }
 
 func TestAnAgentThatDiesLeavesItsRows(t *testing.T) {
+	t.Parallel()
 	address := echoServer(t, "a")
 	a := newTestAgent(t, AgentConfig{}, address)
 	got := &results{}

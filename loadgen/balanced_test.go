@@ -137,21 +137,17 @@ func TestARoundRobinChannelCallsEveryAddressOfItsName(t *testing.T) {
 }
 
 func TestARoundRobinChannelGoesOnWithoutAPodThatIsGone(t *testing.T) {
+	t.Parallel()
 	pods := threePods(t)
-	plan := balancedPlan(pods, func(p *Plan) { p.Duration, p.ThinkTime = 1500*time.Millisecond, 5*time.Millisecond })
-	got := &results{}
-	sink := got.sink(t)
-	stopped := false
-	if err := Run(t.Context(), plan, func(m Message) error {
-		if m.Progress != nil && m.Progress.Requests > 20 && !stopped {
-			stopped = true
+	plan := balancedPlan(pods, func(p *Plan) { p.ThinkTime = 5 * time.Millisecond })
+	stoppedAt := 0
+	got := runUntil(t, plan, func(at Progress) bool {
+		if at.Requests > 20 && at.Connections >= 3 && stoppedAt == 0 {
+			stoppedAt = at.Requests
 			pods[1].stop()
 		}
-		return sink(m)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	checkConsistent(t, plan, got)
+		return stoppedAt > 0 && at.Requests > stoppedAt+150 && at.Connections > 4
+	})
 	refused := 0
 	for _, row := range got.rows {
 		if row.Error == record.ErrRefused && row.Address == pods[1].web {
@@ -179,12 +175,13 @@ func TestARoundRobinChannelWithoutAnyPodFailsCallByCall(t *testing.T) {
 }
 
 func TestARoundRobinChannelGivesUpOnAPodThatSaysNothing(t *testing.T) {
+	t.Parallel()
 	p := startPod(t, "a", "127.0.0.1")
 	plan := balancedPlan([]*pod{p}, func(plan *Plan) {
 		plan.Addresses = append(plan.Addresses, record.Address{HostPort: silent(t, ProtocolGRPC)})
-		plan.Duration, plan.ThinkTime, plan.ConnectTimeout = time.Second, 5*time.Millisecond, 200*time.Millisecond
+		plan.ThinkTime, plan.ConnectTimeout = 5*time.Millisecond, 200*time.Millisecond
 	})
-	got := runPlan(t, plan)
+	got := runUntil(t, plan, func(at Progress) bool { return at.Connections > 3 }) // the pod's, and two that have ended
 	timeouts := 0
 	for _, row := range got.rows {
 		switch {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -172,7 +173,16 @@ func TestPoolPoliciesDecideWhichConnectionsWork(t *testing.T) {
 			with := func(p *Plan) {
 				p.Connections, p.Concurrency, p.PoolPolicy, p.Requests, p.Duration = 5, 2, policy, 100, 0
 			}
-			got := inBubble(t, slow(10*time.Millisecond), with)
+			// The first answer of all takes longer, so that no two come at the same instant, in an order that is the
+			// scheduler's.
+			var asked atomic.Bool
+			f := &fake{answer: func(int, int) answer {
+				if asked.CompareAndSwap(false, true) {
+					return answer{after: 15 * time.Millisecond, raw: by("a")}
+				}
+				return answer{after: 10 * time.Millisecond, raw: by("a")}
+			}}
+			got := inBubble(t, f, with)
 			bySlot := make([]int, 5)
 			for _, row := range got.rows {
 				bySlot[row.Slot] += row.Requests
@@ -181,7 +191,7 @@ func TestPoolPoliciesDecideWhichConnectionsWork(t *testing.T) {
 			slices.Sort(bySlot)
 			// Which slots connect first is the scheduler's choice, so that the first two requests may be anybody's.
 			near := cmp.Comparer(func(a, b int) bool { return max(a, b)-min(a, b) <= 2 })
-			if diff := cmp.Diff(want, bySlot, near); diff != "" || len(got.rows) != 5 || got.requests() != 100 || got.done.Seconds != .5 {
+			if diff := cmp.Diff(want, bySlot, near); diff != "" || len(got.rows) != 5 || got.requests() != 100 || got.done.Seconds != .505 {
 				t.Errorf("%d connections, %v s, requests (-want +got):\n%s", len(got.rows), got.done.Seconds, diff)
 			}
 		})

@@ -383,6 +383,10 @@ func (d *epollDriver) proceed(c *econn) {
 		d.pace(c)
 		return
 	}
+	if d.worn(c, d.now) {
+		d.finish(c, nil)
+		return
+	}
 	until := min(c.used+think, d.run.end)
 	if c.dies > 0 {
 		until = min(until, c.dies)

@@ -65,6 +65,7 @@ type epollDriver struct {
 	churns  int
 	churnAt time.Duration
 
+	later  []int32 // events to handle after the others
 	buf    []byte
 	parser parser     // of replies that come at once
 	spare  []*partial // not in use
@@ -190,9 +191,7 @@ func (d *epollDriver) loop() {
 			return // the poller is ours; that its file is none cannot happen
 		}
 		d.batch = max(d.batch, len(events))
-		for i := range events {
-			d.handle(&events[i])
-		}
+		d.handleAll(events)
 	}
 }
 
@@ -273,6 +272,23 @@ func (d *epollDriver) handRows() {
 // behind reports whether the sink is so far behind that no connection may be opened.
 func (d *epollDriver) behind() bool {
 	return int(d.run.pending.Load())+len(d.rows) > d.run.world.backlog
+}
+
+// handleAll does what events are about. Connections that have just been established send their requests first: closing one
+// and opening the next takes longer than all the rest of a request, and no first request is to wait for that of others.
+func (d *epollDriver) handleAll(events []unix.EpollEvent) {
+	d.later = d.later[:0]
+	for i := range events {
+		switch e := &events[i]; d.conns[e.Fd].state {
+		case connecting:
+			d.handle(e)
+		default:
+			d.later = append(d.later, int32(i))
+		}
+	}
+	for _, i := range d.later {
+		d.handle(&events[i])
+	}
 }
 
 // handle does what an event is about.

@@ -2,7 +2,10 @@
 
 package loadgen
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Requests of a pool, or of an open loop, are dealt to idle slots. What is dealt when, and what becomes of a slot without
 // a connection, is as in connDriver.
@@ -84,12 +87,14 @@ func (d *epollDriver) advance() {
 		return
 	}
 	due, ok := d.arrive.next()
-	if !ok {
-		d.exhausted = true
-		d.close()
+	if ok {
+		d.due = due
 		return
 	}
-	d.due = due
+	d.exhausted, d.due = true, never
+	if d.arrive.complete() || d.run.end == math.MaxInt64 { // else the connections stay to the end of the duration
+		d.close()
+	}
 }
 
 // close ends the slots that are idle; the others end when they would be.

@@ -109,7 +109,8 @@ type results struct {
 	tallies  []record.Tally
 	samples  []record.Sample
 	done     *Done
-	err      error // of the run
+	err      error   // of the run
+	stopped  float64 // when runUntil interrupted it, in seconds since the start
 }
 
 // sink checks the order of messages, too.

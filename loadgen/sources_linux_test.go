@@ -122,6 +122,7 @@ func TestAnAgentAddsSourcesAndTakesThemAway(t *testing.T) {
 }
 
 func TestBorrowedAddressesAreCountedAndGivenBack(t *testing.T) {
+	t.Parallel()
 	if !inNamespace(t) {
 		return
 	}

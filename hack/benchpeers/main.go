@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -27,6 +28,7 @@ type bench struct {
 	seconds     int
 	connections int
 	pinned      bool
+	only        string // keep, fresh or echo; "": all
 	dir         string
 }
 
@@ -38,10 +40,12 @@ func main() {
 	flag.IntVar(&b.seconds, "seconds", 3, "length of each run")
 	flag.IntVar(&b.connections, "connections", 16, "concurrent connections")
 	flag.BoolVar(&b.pinned, "pin", false, "clients on processor 1, servers on processor 0 (needs taskset)")
+	flag.StringVar(&b.only, "only", "", "measure one part: keep, fresh or echo")
+	chosen := flag.String("clients", "", "comma-separated: only these clients (default all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b.ctx, b.out, b.peers = ctx, os.Stdout, peers(*podskew)
+	b.ctx, b.out, b.peers = ctx, os.Stdout, choose(peers(*podskew), *chosen)
 	if err := b.run(*pod); err != nil {
 		fmt.Fprintln(os.Stderr, "benchpeers:", err)
 		stop()
@@ -59,12 +63,20 @@ func (b *bench) run(pod string) (err error) {
 		how = "clients pinned to processor 1, servers to 0"
 	}
 	fmt.Fprintf(b.out, "%d connections, %d rounds of %d s, %s\n", b.connections, b.rounds, b.seconds, how)
-	for _, fresh := range []bool{false, true} {
-		if err := b.compare(fresh); err != nil {
+	if b.only == "" || b.only == "keep" {
+		if err := b.compare(false); err != nil {
 			return err
 		}
 	}
-	return b.echo(pod)
+	if b.only == "" || b.only == "fresh" {
+		if err := b.compare(true); err != nil {
+			return err
+		}
+	}
+	if b.only == "" || b.only == "echo" {
+		return b.echo(pod)
+	}
+	return nil
 }
 
 // compare runs all peers against one nginx.
@@ -74,26 +86,26 @@ func (b *bench) compare(fresh bool) error {
 		return err
 	}
 	defer nginx.stop()
-	l := load{url: nginx.url, connections: b.connections, seconds: b.seconds, fresh: fresh, script: filepath.Join(b.dir, "k6.js")}
+	l := load{url: nginx.url, keep: filepath.Join(b.dir, "runs"), connections: b.connections, seconds: b.seconds, fresh: fresh, script: filepath.Join(b.dir, "k6.js")}
 	script := "import http from 'k6/http';\nexport default function () { http.get('" + nginx.url + "/'); }\n"
 	if err := os.WriteFile(l.script, []byte(script), 0o600); err != nil {
 		return err
 	}
-	got := map[string][]float64{}
+	got := map[string][]result{}
 	for round := range b.rounds {
 		order := slices.Clone(b.peers)
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
 		for _, p := range order {
-			perSecond, err := b.one(p, l)
+			one, err := b.one(p, l)
 			if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.Is(err, errCannot) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			got[p.name] = append(got[p.name], perSecond)
+			got[p.name] = append(got[p.name], one)
 		}
 	}
 	b.table(fresh, got)
@@ -102,55 +114,98 @@ func (b *bench) compare(fresh bool) error {
 
 var errCannot = errors.New("this peer cannot make that load")
 
-// one runs a peer once and returns requests per second of its processor time.
-func (b *bench) one(p peer, l load) (float64, error) {
+// result is what one run of a client gave.
+type result struct {
+	perSecond float64 // requests per second of the whole process's time, its start and its report included
+	alone     float64 // the same without start and report; 0: not known
+	memory    float64 // MB, the most that was resident
+}
+
+// one runs a peer once.
+func (b *bench) one(p peer, l load) (result, error) {
 	args := p.args(l)
 	if args == nil {
-		return 0, errCannot
+		return result{}, errCannot
 	}
 	program, err := exec.LookPath(args[0])
 	if err != nil {
-		return 0, err
+		return result{}, err
 	}
 	args[0] = program
 	args = pin(args, b.pinned, "1")
 	cmd := exec.CommandContext(b.ctx, args[0], args[1:]...) //nolint:gosec // this program's own words
 	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w\n%s", p.name, err, output)
+		return result{}, fmt.Errorf("%s: %w\n%s", p.name, err, output)
 	}
 	n, err := p.count(output)
+	if err != nil {
+		return result{}, err
+	}
 	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() // of wait4
-	return float64(n) / cpu.Seconds(), err
+	r := result{perSecond: float64(n) / cpu.Seconds()}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		r.memory = float64(usage.Maxrss) / 1024 // of KiB
+	}
+	if p.name == self {
+		var alone time.Duration
+		if alone, err = takeLoadTime(l.keep); err == nil {
+			r.alone = float64(n) / alone.Seconds()
+		}
+	}
+	return r, err
 }
 
-// table prints medians, ranges, and the medians of podskew's ratios round by round.
-func (b *bench) table(fresh bool, got map[string][]float64) {
+// table prints medians, ranges, and the medians of podskew's ratios round by round: of its whole process, and of the load
+// without what a run costs once, which its peers have less of: the start, and the analysis of all connections.
+func (b *bench) table(fresh bool, got map[string][]result) {
 	title := "keep-alive"
 	if fresh {
 		title = "a connection for every request"
 	}
 	fmt.Fprintf(b.out, "\n%s: thousand requests per second of the client's processor time\n", title)
 	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "client\tmedian\tleast\tmost\tpodskew is\t")
-	ours := got["podskew"]
+	fmt.Fprintln(w, "client\tmedian\tleast\tmost\tMB\tpodskew is\tits load alone\t")
+	ours := got[self]
+	row := func(name string, runs []float64, memory float64, whole, alone string) {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.0f\t%s\t%s\t\n", name, median(runs)/1e3, slices.Min(runs)/1e3, slices.Max(runs)/1e3, memory, whole, alone)
+	}
 	for _, p := range b.peers {
 		runs := got[p.name]
 		if len(runs) == 0 {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t\n", p.name)
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t-\t\n", p.name)
 			continue
 		}
-		ratio := "-"
-		if p.name != "podskew" && len(ours) == len(runs) {
-			pairs := make([]float64, len(runs))
-			for i := range runs {
-				pairs[i] = ours[i] / runs[i]
-			}
-			ratio = fmt.Sprintf("%.2f x", median(pairs))
+		perSecond := column(runs, func(r result) float64 { return r.perSecond })
+		memory := slices.Max(column(runs, func(r result) float64 { return r.memory }))
+		whole, alone := "-", "-"
+		if p.name != self && len(ours) == len(runs) {
+			whole = ratio(ours, perSecond, func(r result) float64 { return r.perSecond })
+			alone = ratio(ours, perSecond, func(r result) float64 { return r.alone })
 		}
-		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%s\t\n", p.name, median(runs)/1e3, slices.Min(runs)/1e3, slices.Max(runs)/1e3, ratio)
+		row(p.name, perSecond, memory, whole, alone)
+		if p.name == self {
+			row("  its load alone", column(runs, func(r result) float64 { return r.alone }), memory, "-", "-")
+		}
 	}
 	_ = w.Flush()
+}
+
+func column(runs []result, of func(result) float64) []float64 {
+	values := make([]float64, len(runs))
+	for i, r := range runs {
+		values[i] = of(r)
+	}
+	return values
+}
+
+// ratio is the median of the rounds' ratios, with the least and the most.
+func ratio(ours []result, theirs []float64, of func(result) float64) string {
+	pairs := column(ours, of)
+	for i := range pairs {
+		pairs[i] /= theirs[i]
+	}
+	return fmt.Sprintf("%.2f x (%.2f-%.2f)", median(pairs), slices.Min(pairs), slices.Max(pairs))
 }
 
 func median(of []float64) float64 {
@@ -166,7 +221,11 @@ func (b *bench) echo(program string) error {
 	if err != nil {
 		return err
 	}
-	client := b.peers[slices.IndexFunc(b.peers, func(p peer) bool { return p.name == "wrk" })]
+	i := slices.IndexFunc(b.peers, func(p peer) bool { return p.name == "wrk" })
+	if i < 0 {
+		return nil
+	}
+	client := b.peers[i]
 	fmt.Fprintln(b.out, "\necho pod: thousand requests per second of its own processor time")
 	for _, fresh := range []bool{false, true} {
 		s, err := startEcho(b.ctx, program, b.pinned)

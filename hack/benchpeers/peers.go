@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // peer is a load generator: how to call it, and how to read how many requests it made.
@@ -20,6 +22,19 @@ type load struct {
 	seconds     int
 	fresh       bool // a connection for every request
 	script      string
+	keep        string // a folder for podskew's record, which says what the load alone cost
+}
+
+// self is the name of the program under test.
+const self = "podskew"
+
+// choose leaves those whose names are in a comma-separated list, all if it is empty.
+func choose(from []peer, list string) []peer {
+	if list == "" {
+		return from
+	}
+	names := strings.Split(list, ",")
+	return slices.DeleteFunc(from, func(p peer) bool { return !slices.Contains(names, p.name) })
 }
 
 func (l load) either(keep, fresh []string) []string {
@@ -34,8 +49,8 @@ func peers(podskew string) []peer {
 	c := func(l load) string { return strconv.Itoa(l.connections) }
 	d := func(l load) string { return strconv.Itoa(l.seconds) + "s" }
 	return []peer{
-		{name: "podskew", requests: regexp.MustCompile(`(?m)^      "requests": (\d+)`), args: func(l load) []string {
-			return append([]string{podskew, "load", l.url, "-c", c(l), "-d", d(l), "-o", "json", "--keep", "", "--backend-header", "X-Pod"}, l.either(nil, []string{"--requests-per-connection", "1"})...)
+		{name: self, requests: regexp.MustCompile(`(?m)^      "requests": (\d+)`), args: func(l load) []string {
+			return append([]string{podskew, "load", l.url, "-c", c(l), "-d", d(l), "-o", "json", "--keep", l.keep, "--backend-header", "X-Pod"}, l.either(nil, []string{"--requests-per-connection", "1"})...)
 		}},
 		{name: "wrk", requests: regexp.MustCompile(`(\d+) requests in`), args: func(l load) []string {
 			return append([]string{"wrk", "-t1", "-c" + c(l), "-d" + d(l), l.url}, l.either(nil, []string{"-H", "Connection: close"})...)
