@@ -84,7 +84,7 @@ func (r *Report) decideMetric(e Expectation) (passed bool, detail string) {
 			passed = false
 		}
 		text := fmt.Sprintf("%s is %s for %s, wanted %s", e.Metric, figure(m.value), s.Client, wanted(e))
-		if m.chance != nil {
+		if m.chance != nil && s.Chance.MaxOverMean != (Range{}) { // else no law is known of the choices
 			text += fmt.Sprintf(" (chance range %s to %s)", figure(m.chance[0]), figure(m.chance[1]))
 		}
 		details = append(details, text)

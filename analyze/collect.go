@@ -28,6 +28,7 @@ type traffic struct {
 	modelled  bool                 // the outcome of every stratum is predicted
 	changed   bool                 // the eligible backends at the end are others than at the start
 	untested  string               // one clause: why its units are no independent choices; "" they are
+	choice    choice               // how clients choose without chance; "" they do not, or it is not known
 	tallySpan [2]float64           // seconds since the start of the run that the tallies are of; both 0 without
 
 	backends []*backend // the reference set, in canonical order
@@ -144,6 +145,7 @@ func (t *traffic) settle(rec *record.Record) {
 func (t *traffic) predict(s *stratum) {
 	s.at = t.now.predict(t.plan, s.agent, s.addr)
 	t.untested = cmp.Or(t.untested, s.at.Untested)
+	t.choice = cmp.Or(t.choice, s.at.choice)
 	for _, b := range s.at.Backends {
 		s.eligible[b.Pod] = true
 		s.stays[b.Pod] = true

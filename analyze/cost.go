@@ -61,7 +61,7 @@ func (s *subject) cost(seed skew.Seed) *Cost {
 func (s *subject) extraReplicas(factor float64, seed skew.Seed) (extra int, atLeast bool) {
 	n, units := len(s.backends), s.law.Units()
 	simple := int(math.Ceil(float64(n)*factor-1e-9)) - n
-	if units == 0 || n > mostModelled || !s.law.Free() || s.designed() >= unevenFrom {
+	if units == 0 || s.untested != "" || n > mostModelled || !s.law.Free() || s.designed() >= unevenFrom {
 		return simple, false
 	}
 	excess := factor / s.chanceFactor(n, units, seed) // luck counts as well

@@ -24,7 +24,7 @@ type subject struct {
 // describe fills in what a report says about one stream, findings aside.
 func describe(rec *record.Record, t *traffic, f *family) *subject {
 	s := &subject{traffic: t, trial: f.of[t]}
-	s.chance = t.law.Chance(runSeed(rec, t.plan.ID, "chance"), 0)
+	s.chance = t.chances(rec)
 	s.report = &Stream{
 		Client: t.name, Vantage: t.plan.Vantage, Target: t.plan.Target, Address: t.addresses(),
 		Connections: t.opened(), UnknownBackend: t.unanswered(), RequestsPerConnection: t.plan.RequestsPerConnection,
@@ -49,6 +49,14 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 		s.report.Affinity = s.affinity()
 	}
 	return s
+}
+
+// chances is what chance makes of the units' law; all zero where no law is known, so that nothing is set beside it.
+func (t *traffic) chances(rec *record.Record) *skew.Chance {
+	if t.untested != "" {
+		return &skew.Chance{Shares: make([]skew.Range, len(t.backends))}
+	}
+	return t.law.Chance(runSeed(rec, t.plan.ID, "chance"), 0)
 }
 
 func (t *traffic) addresses() string {
@@ -249,7 +257,7 @@ func (s *subject) testRow(f *family) Test {
 	r := s.trial.result
 	row := Test{
 		Unit: s.unit, Units: s.law.Units(), Method: string(r.Method), Statistic: r.X2, DF: int(math.Round(r.MeanX2)),
-		P: r.P, AdjustedP: s.trial.p, Direction: string(r.Direction), EffectSize: r.EffectSize,
+		P: r.P, AdjustedP: s.trial.p, Untested: s.untested, Direction: string(r.Direction), EffectSize: r.EffectSize,
 	}
 	if r.Hot >= 0 {
 		row.HotBackend = s.trial.pods[r.Hot]

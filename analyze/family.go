@@ -188,6 +188,9 @@ func (f *family) sharpen() {
 		if t.result.Method != skew.MonteCarlo || !t.close(t.alpha) && !t.close(t.alpha*errorShare) {
 			continue
 		}
+		if t.result.Direction == skew.Under { // which rejects nothing
+			continue
+		}
 		t.result = t.law.Test(t.counts, t.seed.For("again"), skew.MoreDraws)
 		again = true
 	}

@@ -51,6 +51,7 @@ func (j *judge) doubts(s *subject) {
 	}
 	if s.untested != "" {
 		j.note("%s: its shares were not tested: %s.", s.name, s.untested)
+		j.designEffect(s)
 	}
 	if reason := s.reason(func(p Prediction) bool { return p.Unserved }); reason != "" {
 		j.note("%s: %s.", s.name, reason)
@@ -69,13 +70,38 @@ func (j *judge) doubts(s *subject) {
 	}
 	if s.unknown > 0 {
 		part := float64(s.unknown) / float64(s.unknown+s.size())
-		text := fmt.Sprintf("%s: %d of the connections that should have been answered were not (%s), and which pods they were meant for is not known", s.name, s.unknown, percent(part))
+		text := fmt.Sprintf("%s: %d of the %s that should have been answered were not (%s), and which pods they were meant for is not known", s.name, s.unknown, answerable(s.unit), percent(part))
 		if part > unknownMost {
 			text += "; that is too many for a verdict above warning"
 		}
 		j.note("%s.", text)
 	}
 	j.doubtTest(s)
+}
+
+// answerable names what goes unanswered: requests where each is a choice, else connections.
+func answerable(unit string) string {
+	if unit == unitRequest {
+		return "requests"
+	}
+	return "connections"
+}
+
+// designEffect says of requests that shared connections nobody knows how many would have had to, on average, for chance to make such shares.
+func (j *judge) designEffect(s *subject) {
+	n, units := len(s.backends), s.law.Units()
+	if s.plan.Unit != record.UnitUnknown || n < 2 || units == 0 {
+		return
+	}
+	loads := make([]float64, n)
+	for i, count := range s.counts {
+		loads[i] = float64(count)
+	}
+	if each := skew.DesignEffect(s.law.Distance(loads), float64(n-1)); each > 1 {
+		j.note("%s: chance explains its shares if a connection carried %s requests or more on average; if connections carried fewer, one backend is favoured.", s.name, figure(each))
+	} else {
+		j.note("%s: chance explains its shares even if each of the %d requests had a connection of its own.", s.name, units)
+	}
 }
 
 func (j *judge) doubtTest(s *subject) {

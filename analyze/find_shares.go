@@ -2,7 +2,6 @@ package analyze
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/podskew/podskew/analyze/skew"
 )
@@ -58,8 +57,8 @@ func (s *subject) hottest() (ratio float64, at int) {
 // is no test in it; a warning where some pod carries notably more than its share.
 func (j *judge) pinning(s *subject) {
 	requests := s.answeredRequests()
-	if !s.reused() || len(s.backends) < 2 || !s.law.Free() || s.changed {
-		return // of pods that come and go, the findings about change speak
+	if !s.reused() || len(s.backends) < 2 || !s.law.Free() || s.changed || s.untested != "" {
+		return // of pods that come and go, the findings about change speak; where no law is known, there is nothing to compare with
 	}
 	loads := make([]float64, len(s.backends))
 	for i, b := range s.backends {
@@ -104,6 +103,8 @@ func (j *judge) chanceClause(s *subject) string {
 	switch {
 	case !s.trial.tested:
 		return ""
+	case j.family.rejects(s.trial) && s.trial.p > j.family.alpha*errorShare:
+		return fmt.Sprintf("; where the connections fell is hardly chance (%s)", j.family.pText(s.trial))
 	case j.family.rejects(s.trial):
 		return fmt.Sprintf("; where the connections fell is more than chance (%s)", j.family.pText(s.trial))
 	}
@@ -126,7 +127,7 @@ func (s *subject) loadTable() []map[string]any {
 // tooFewConnections says that reused connections are too few to spread over the pods, whatever luck they have.
 func (j *judge) tooFewConnections(s *subject) {
 	n, units := len(s.backends), s.law.Units()
-	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod {
+	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod || s.untested != "" {
 		return
 	}
 	severity, what := Info, fmt.Sprintf("%s to %d pods are %s per pod, too few to spread evenly", plural(units, "connection", "connections"),
@@ -158,7 +159,15 @@ func (j *judge) idle(s *subject) {
 		}
 	}
 	units := s.law.Units()
-	if len(pods) == 0 || units == 0 || s.changed {
+	if len(pods) == 0 || units == 0 || s.changed || s.choice == oneChoice {
+		return
+	}
+	if s.untested != "" {
+		j.add(Finding{
+			Code: IdleBackends, Severity: Info, Stream: s.name,
+			Summary:  fmt.Sprintf("%d of %d pods got nothing from %s (%s)", len(pods), len(s.backends), unitCount(units, s.unit), listed(pods)),
+			Evidence: map[string]any{"pods": pods, "idle": len(pods), "backends": len(s.backends), "units": units, "unit": s.unit},
+		})
 		return
 	}
 	probability := s.chance.IdleAtLeast(len(pods))
@@ -171,58 +180,6 @@ func (j *judge) idle(s *subject) {
 		Summary: fmt.Sprintf("%d of %d pods got nothing from %s (%s); chance leaves as many idle in %s of such runs",
 			len(pods), len(s.backends), unitCount(units, s.unit), listed(pods), percent(probability)),
 		Evidence: map[string]any{"pods": pods, "idle": len(pods), "backends": len(s.backends), "units": units, "unit": s.unit, "probabilityByChance": probability},
-	})
-}
-
-// unexplained is what is neither by design nor chance.
-func (j *judge) unexplained(s *subject) {
-	j.skewOf(s.trial, s.name, s.unit, s.reused())
-}
-
-// pooledSkew looks at streams of one target together, where none of them alone was out of line.
-func (j *judge) pooledSkew() {
-	for _, t := range j.family.trials {
-		if len(t.streams) > 1 && !j.anyUnexplained(t.streams) {
-			j.skewOf(t, "", t.streams[0].unit, true)
-		}
-	}
-}
-
-func (j *judge) anyUnexplained(streams []*traffic) bool {
-	for _, t := range streams {
-		if j.worse(t.name, UnexplainedSkew) {
-			return true
-		}
-	}
-	return false
-}
-
-// skewOf reports a trial whose law is rejected. A handful of reused connections is never called a fault by a test: their finding is
-// ConnectionPinning. Few fresh ones may be, at the stricter level.
-func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
-	level := j.family.alpha
-	few := t.result.MinExpected < fewPerPod
-	if few {
-		level *= errorShare
-	}
-	if !j.family.rejects(t) || t.p > level || (few && reused) {
-		return
-	}
-	severity := Warning
-	if t.p <= j.family.alpha*errorShare && !few && t.unknown <= unknownMost {
-		severity = Error
-	}
-	summary := fmt.Sprintf("%s do not follow the shares the settings foresee: %s (%s)", unitCount(t.law.Units(), unit), t.deviation(), j.family.pText(t))
-	if t.unknown > unknownMost {
-		summary += fmt.Sprintf("; %s of the connections were never answered, so the pods they were meant for are not known", percent(t.unknown))
-	}
-	j.add(Finding{
-		Code: UnexplainedSkew, Severity: severity, Stream: stream, Summary: summary,
-		Evidence: t.evidence(),
-		Remedies: []Remedy{
-			{What: "compare the rules of kube-proxy on the client's node with the EndpointSlices: an endpoint listed twice or missing shows as a share of 2/n or 0"},
-			{What: "look for what else chooses: a proxy or mesh, a CNI that replaces kube-proxy, consistent hashing, a client-side pool"},
-		},
 	})
 }
 
@@ -247,42 +204,6 @@ func unitWords(unit string) string {
 		return unit + "s"
 	}
 	return "connections"
-}
-
-// deviation says in which way the counts are off.
-func (t *trial) deviation() string {
-	r := t.result
-	expected := t.law.Expected()
-	of := func(b int) string {
-		return fmt.Sprintf("%s got %d instead of %s", t.pods[b], t.counts[b], figure(expected[b]))
-	}
-	switch {
-	case r.Direction == skew.Hot && r.Hot >= 0:
-		return of(r.Hot)
-	case r.Direction == skew.Cold && r.Cold >= 0:
-		return of(r.Cold)
-	case r.Hot >= 0 && r.Cold >= 0:
-		return of(r.Hot) + ", " + of(r.Cold)
-	}
-	return fmt.Sprintf("X² is %s instead of %s", figure(r.X2), figure(r.MeanX2))
-}
-
-func (t *trial) evidence() map[string]any {
-	rows := []map[string]any{}
-	for b, pod := range t.pods {
-		rows = append(rows, map[string]any{"pod": pod, "units": t.counts[b], "expected": t.law.Expected()[b]})
-	}
-	e := map[string]any{
-		"p": t.result.P, "adjustedP": t.p, "method": string(t.result.Method), "direction": string(t.result.Direction), "x2": t.result.X2,
-		"df": int(math.Round(t.result.MeanX2)), "effectSize": t.result.EffectSize, "units": t.law.Units(), "byBackend": rows, "unanswered": t.unknown,
-	}
-	for name, b := range map[string]int{"hot": t.result.Hot, "cold": t.result.Cold} {
-		if b >= 0 {
-			e[name+"Backend"] = t.pods[b]
-			e[name+"TimesExpected"] = float64(t.counts[b]) / t.law.Expected()[b]
-		}
-	}
-	return e
 }
 
 // tooFewUnits says that no outcome of this run could have been significant.

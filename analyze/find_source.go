@@ -12,6 +12,9 @@ import (
 // so. A client inside that is masqueraded as the settings have it has lost nothing to a policy.
 func (j *judge) sources(s *subject) {
 	s.report.Forwarded = s.forwarded()
+	if s.plan.Target == "url" {
+		return // nobody knows who is on the way, and what it rewrites
+	}
 	kept, lost, against := 0, 0, 0
 	var others, strange []Source
 	for _, src := range s.report.Sources {
@@ -35,9 +38,9 @@ func (j *judge) sources(s *subject) {
 			Summary:  fmt.Sprintf("the pods saw the clients' own addresses in all %d answered requests%s", kept, s.keptBecause()),
 			Evidence: map[string]any{"requests": kept, "sources": sourceTable(s.report.Sources)},
 		})
-	case lost > 0 && s.plan.Vantage == "external" && s.plan.Target != "url":
+	case lost > 0 && s.plan.Vantage == "external":
 		j.lostSources(s, others, lost, kept+lost)
-	case against > 0 && s.modelled && s.plan.Target != "url":
+	case against > 0 && s.modelled:
 		j.strangeSources(s, strange, against, kept+lost)
 	}
 }
@@ -135,7 +138,7 @@ func (j *judge) hairpin(s *subject) {
 			addresses = append(addresses, src.Address)
 		}
 	}
-	if n == 0 {
+	if n == 0 || s.plan.Target == "url" {
 		return
 	}
 	slices.Sort(addresses)

@@ -28,7 +28,7 @@ func (j *judge) conclude() {
 	for _, s := range j.subjects {
 		for _, check := range []func(*subject){
 			j.noEndpoints, j.noLocalEndpoint, j.localPolicy, j.topology, j.foreign,
-			j.unexplained, j.pinning, j.tooFewConnections, j.unevenLoad, j.inTurn, j.idle, j.tooFewUnits,
+			j.unexplained, j.pinning, j.oneAddress, j.tooFewConnections, j.unevenLoad, j.inTurn, j.turns, j.idle, j.tooFewUnits,
 			j.changes, j.staleEndpoints,
 			j.affinityHeld, j.affinityBroken, j.sources, j.hairpin, j.crossNode, j.artefacts, j.doubts,
 		} {

@@ -52,6 +52,7 @@ type Prediction struct {
 	Unserved bool               // kube-proxy does not serve this address in its mode, whatever endpoints there are
 	NoLocal  bool               // there are endpoints, but none that the policy lets this node choose
 	Untested string             // one clause: why the units are no independent choices, so that chance does not bound their spread; "" they are
+	choice   choice             // how the client itself chooses, where it counts instead of drawing
 	Backends []PredictedBackend // eligible ones, in the order of the facts; empty unless Outcome is answer
 }
 

@@ -55,7 +55,7 @@ func (p path) headless() Prediction {
 		r.Outcome, r.Reason = NoAddress, "the Service has no ready endpoint, so its name has no address"
 		return r
 	}
-	r.Reason, r.Untested = p.clientChoice(len(ready))
+	r.choice, r.Reason, r.Untested = p.clientChoice(len(ready))
 	return p.spread(r, ready, p.directSource)
 }
 
@@ -72,8 +72,17 @@ func onePerPod(a *atlas, endpoints []record.Endpoint) []record.Endpoint {
 	})
 }
 
+// choice is how a client chooses among addresses without chance.
+type choice string
+
+// The ways to choose without chance; "" is any other way.
+const (
+	oneChoice choice = "one"    // the first address, once for all connections
+	inTurns   choice = "inTurn" // one address after the other
+)
+
 // clientChoice says how a client chooses among n addresses and, unless it does so at random, why chance has no part in it.
-func (p path) clientChoice(n int) (reason, untested string) {
+func (p path) clientChoice(n int) (how choice, reason, untested string) {
 	order := p.stream.ResolveOrder
 	if p.stream.Protocol == "grpc" {
 		order = "first"
@@ -83,14 +92,14 @@ func (p path) clientChoice(n int) (reason, untested string) {
 	}
 	switch order {
 	case "random":
-		return fmt.Sprintf("the client chooses one of %d addresses at random", n), ""
+		return "", fmt.Sprintf("the client chooses one of %d addresses at random", n), ""
 	case "first":
 		if p.stream.Resolve == "perConnection" {
-			return fmt.Sprintf("the client takes the first of %d addresses", n),
+			return "", fmt.Sprintf("the client takes the first of %d addresses", n),
 				"the client takes the first address of each answer, so the order of the DNS server's answers decides, not chance"
 		}
-		return fmt.Sprintf("the client takes the first of %d addresses", n),
+		return oneChoice, fmt.Sprintf("the client takes the first of %d addresses", n),
 			"each client takes the first address it is told and keeps to it, so all its connections are one choice"
 	}
-	return fmt.Sprintf("the client takes %d addresses in turn", n), "the client takes the addresses in turn, so counting decides and not chance"
+	return inTurns, fmt.Sprintf("the client takes %d addresses in turn", n), "the client takes the addresses in turn, so counting decides and not chance"
 }

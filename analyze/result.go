@@ -99,7 +99,7 @@ type Backend struct {
 	Share           float64 `json:"share"`                 // of answered requests, 0 to 1
 	ExpectedShare   float64 `json:"expectedShare"`         // from the settings, weighted with the units that had a choice
 	ConnectionShare float64 `json:"connectionShare"`       // of units whose backend is known
-	ChanceShare     Range   `json:"chanceShare"`           // 95 % of the unit share under ExpectedShare
+	ChanceShare     Range   `json:"chanceShare"`           // 95 % of the unit share under ExpectedShare; 0 to 0 where no law of chance applies: see [Chance]
 	Bounds          *Range  `json:"bounds,omitempty"`      // of ConnectionShare, were none or all of the connections nobody answered its own; nil if all were
 	Eligible        bool    `json:"eligible"`              // the settings let this stream reach it
 	P50             float64 `json:"p50"`                   // seconds; 0 without answers
@@ -121,7 +121,8 @@ type Skew struct {
 	Dispersion        float64 `json:"dispersion"` // of units: X²/df, 1 is random
 }
 
-// Chance holds the 95 % chance range of each metric: what as many units show under the expected shares.
+// Chance holds the 95 % chance range of each metric: what as many units show under the expected shares. All of it is 0 to 0 where units are no
+// independent choices: clients that take turns or keep to one address, or a chooser nobody knows. Max over mean is never below 1 otherwise.
 type Chance struct {
 	MaxOverMean       Range `json:"maxOverMean"`
 	CV                Range `json:"cv"`
@@ -134,7 +135,7 @@ type Chance struct {
 
 // Test is the test of a stream at the level of its units.
 type Test struct {
-	Unit           string  `json:"unit"`      // connection, clientIP or flow
+	Unit           string  `json:"unit"`      // connection, clientIP, flow or request
 	Units          int     `json:"units"`     // with a known backend
 	Method         string  `json:"method"`    // exact, monte-carlo or chi-square; "none" if there was nothing to test
 	Statistic      float64 `json:"statistic"` // X²
@@ -144,9 +145,10 @@ type Test struct {
 	Direction      string  `json:"direction,omitempty"` // of the smallest part: over, under, hot, cold
 	HotBackend     string  `json:"hotBackend,omitempty"`
 	ColdBackend    string  `json:"coldBackend,omitempty"`
-	EffectSize     float64 `json:"effectSize"`     // Cohen's w
-	SmallestFactor float64 `json:"smallestFactor"` // one pod at this multiple of its share would have been seen with power 0.8; 0: none could
-	UnitsNeeded    int     `json:"unitsNeeded"`    // to see one pod at 1.5 times its share with power 0.8; 0: enough
+	EffectSize     float64 `json:"effectSize"`         // Cohen's w
+	SmallestFactor float64 `json:"smallestFactor"`     // one pod at this multiple of its share would have been seen with power 0.8; 0: none could
+	Untested       string  `json:"untested,omitempty"` // one clause: why its units are no independent choices, so that no chance range applies; "" they are
+	UnitsNeeded    int     `json:"unitsNeeded"`        // to see one pod at 1.5 times its share with power 0.8; 0: enough
 }
 
 // Decomposition splits CV² of the requests; the four parts add up to Total.

@@ -197,10 +197,19 @@ func TestManyAgents(t *testing.T) {
 	}
 }
 
+// Merging the tallies of 1,000 agents is to stay below a second; the tests and simulations after it cost the same for any number of them.
 func BenchmarkTalliesOfAgents(b *testing.B) {
 	for _, agents := range []int{10, 100, 1000} {
 		rec := many(agents)
-		b.Run(fmt.Sprintf("%d agents, %d tallies", agents, len(rec.Tallies)), func(b *testing.B) {
+		name := fmt.Sprintf("%d agents, %d tallies", agents, len(rec.Tallies))
+		b.Run("merging/"+name, func(b *testing.B) {
+			for b.Loop() {
+				if err := analyze.Collect(rec); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("whole analysis/"+name, func(b *testing.B) {
 			for b.Loop() {
 				report(b, rec)
 			}

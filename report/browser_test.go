@@ -147,10 +147,13 @@ out.Dark = lum(parse(getComputedStyle(document.body).backgroundColor)) < .2;
 return JSON.stringify(out);
 })()`
 
+// pagesEnv names a directory in which pages and their pictures are kept for somebody to look at.
+const pagesEnv = "PODSKEW_PAGES"
+
 // pagesDir is where pages and pictures of them go: PODSKEW_PAGES keeps them.
 func pagesDir(t *testing.T) string {
 	t.Helper()
-	if dir := os.Getenv("PODSKEW_PAGES"); dir != "" {
+	if dir := os.Getenv(pagesEnv); dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +192,7 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 }
 
-// open shows a file and returns what is on the page; a picture of the whole page goes to picture.
+// open shows a file and returns what is on the page. A picture of the whole page goes to picture if pages are kept.
 func open(ctx context.Context, t *testing.T, file string, width int64, scheme, picture string) inspection {
 	t.Helper()
 	_, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: 900, DeviceScaleFactor: 1, Mobile: width < 500})
@@ -207,12 +210,14 @@ func open(ctx context.Context, t *testing.T, file string, width int64, scheme, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(picture, image, 0o600); err != nil {
-		t.Fatal(err)
+	if os.Getenv(pagesEnv) != "" { // somebody wants to look: pictures take more time than all the rest
+		image, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(picture, image, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var found inspection
 	if err := json.Unmarshal([]byte(text), &found); err != nil {

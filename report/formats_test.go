@@ -251,6 +251,7 @@ func TestJUnitIsAcceptedByAStrictParser(t *testing.T) {
 }
 
 func TestPrometheusAcceptsTheFile(t *testing.T) {
+	t.Parallel()
 	for name, r := range testReports() {
 		out := rendered(t, "prometheus", r)
 		parser := expfmt.NewTextParser(model.UTF8Validation)

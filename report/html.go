@@ -146,7 +146,7 @@ func htmlTone(r *analyze.Report) string {
 
 func htmlFoot(r *analyze.Report) string {
 	text := "podskew"
-	if r.Run.Tool != "" {
+	if r.Run.Tool != "" && r.Run.Tool != "imported" { // else a version
 		text += " " + clean(r.Run.Tool)
 	}
 	return fmt.Sprintf("%s · seed %d · false-alarm budget of the whole report %s", text, r.Run.Seed, decimal(alphaOf(r)))
@@ -167,8 +167,8 @@ func htmlFacts(r *analyze.Report) []htmlPair {
 			facts = append(facts, htmlPair{name, value})
 		}
 	}
-	add("Cluster", r.Cluster.Provider+" "+r.Cluster.Version)
-	add("kube-proxy", r.Cluster.ProxyMode)
+	add("Cluster", clusterWords(r.Cluster))
+	add("kube-proxy", proxyMode(r.Cluster))
 	add("Network plugin", r.Cluster.CNI)
 	for _, n := range r.Cluster.Nodes {
 		if len(facts) > 40 {

@@ -38,7 +38,7 @@ type curve struct {
 }
 
 func newSharesChart(id string, s *analyze.Stream) *sharesChart {
-	if len(s.Backends) == 0 {
+	if len(s.Backends) == 0 || alone(s) {
 		return nil
 	}
 	scale := 0.0
@@ -51,10 +51,13 @@ func newSharesChart(id string, s *analyze.Stream) *sharesChart {
 			count(answeredBy(s), "answered request"))},
 		Scale: percent(scale),
 	}
+	if !sharesKnown(s) {
+		c.Desc = fmt.Sprintf("Each bar is a pod's share of the %s; the mark is its expected share. There is no range of chance to set beside it.", count(answeredBy(s), "answered request"))
+	}
 	pods := shortPods(s)
 	rows, left := barRows(len(s.Backends))
 	for _, i := range rows {
-		c.Rows = append(c.Rows, newShareRow(s.Backends[i], pods[i], scale))
+		c.Rows = append(c.Rows, newShareRow(s, i, pods[i], scale))
 	}
 	if left > 0 {
 		c.Left = fmt.Sprintf("%s between these are in the curve and in the table.", count(left, "pod"))
@@ -80,18 +83,35 @@ func answeredBy(s *analyze.Stream) int {
 	return n
 }
 
-func newShareRow(b analyze.Backend, short string, scale float64) shareRow {
+func newShareRow(s *analyze.Stream, i int, short string, scale float64) shareRow {
+	b := s.Backends[i]
 	row := shareRow{
-		Pod: short, Full: clean(b.Pod), Share: percent(b.Share), Expected: expectedWords(b), Chance: percentRange(b.ChanceShare), Tone: shareTone(b),
+		Pod: short, Full: clean(b.Pod), Share: percent(b.Share), Expected: expectedWords(b), Chance: chanceWords(s, b), Tone: shareTone(b),
 		Bar: pct(b.Share / scale), Tick: pct(b.ExpectedShare / scale), HasTick: b.ExpectedShare > 0,
 		BandX: pct(b.ChanceShare[0] / scale), BandWidth: pct((b.ChanceShare[1] - b.ChanceShare[0]) / scale), HasBand: b.ChanceShare[1] > 0,
 	}
-	row.Words = fmt.Sprintf("%s: %s of the requests (%s on %s), expected %s, by chance %s", row.Full, row.Share, integer(b.Requests),
-		count(b.Connections, "connection"), row.Expected, row.Chance)
+	number := integer(b.Requests)
+	if !byRequest(s) {
+		number += " on " + count(b.Connections, "connection")
+	}
+	row.Words = fmt.Sprintf("%s: %s of the requests (%s), expected %s, by chance %s", row.Full, row.Share, number, row.Expected, row.Chance)
 	if !row.HasBand {
 		row.Chance = none
 	}
 	return row
+}
+
+// sharesKnown tells whether there are chance ranges of shares.
+func sharesKnown(s *analyze.Stream) bool {
+	return slices.ContainsFunc(s.Backends, func(b analyze.Backend) bool { return b.ChanceShare != analyze.Range{} })
+}
+
+// chanceWords is the range that chance makes of a pod's share, if a law of chance applies.
+func chanceWords(s *analyze.Stream, b analyze.Backend) string {
+	if !sharesKnown(s) {
+		return none
+	}
+	return percentRange(b.ChanceShare)
 }
 
 // shareTone tells whether the connections of a pod lie outside its chance range; the range is of these, not of requests.
@@ -154,16 +174,22 @@ func newCurve(s *analyze.Stream, scale float64) *curve {
 func backendTable(s *analyze.Stream) htmlTable {
 	t := htmlTable{Caption: "Every pod in numbers", Head: []htmlCell{
 		{Text: "pod"}, {Text: "node"}, {Text: "requests", Right: true}, {Text: "connections", Right: true}, {Text: "share", Right: true},
-		{Text: "expected", Right: true}, {Text: "by chance", Right: true}, {Text: "of connections", Right: true}, {Text: "p50", Right: true}, {Text: "p99", Right: true},
+		{Text: "expected", Right: true}, {Text: "by chance", Right: true}, {Text: "of " + unitsWord(s.Test.Unit), Right: true}, {Text: "p50", Right: true}, {Text: "p99", Right: true},
 	}}
 	rows, left := ends(len(s.Backends), maxListed)
 	for _, i := range rows {
 		b := s.Backends[i]
 		t.Rows = append(t.Rows, []htmlCell{
 			{Text: clean(b.Pod), Class: "name"}, {Text: clean(b.Node)}, {Text: integer(b.Requests), Right: true}, {Text: integer(b.Connections), Right: true},
-			{Text: percent(b.Share), Right: true}, {Text: expectedWords(b), Right: true}, {Text: percentRange(b.ChanceShare), Right: true},
+			{Text: percent(b.Share), Right: true}, {Text: expectedWords(b), Right: true}, {Text: chanceWords(s, b), Right: true},
 			{Text: percent(b.ConnectionShare), Right: true}, {Text: latency(b, b.P50), Right: true}, {Text: latency(b, b.P99), Right: true},
 		})
+	}
+	if byRequest(s) {
+		t.Head = slices.Delete(t.Head, 3, 4) // each request stands for itself
+		for i, row := range t.Rows {
+			t.Rows[i] = slices.Delete(row, 3, 4)
+		}
 	}
 	t.Left = leftWords(left, "pod")
 	return t

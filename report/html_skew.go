@@ -36,7 +36,7 @@ func metricsOf(s *analyze.Stream) []metric {
 		{"Jain", "1 even, 1/pods all on one pod", s.Skew.Jain, s.Chance.Jain, 3, 0},
 		{"effective pods", "as many evenly loaded pods as this is worth", s.Skew.EffectiveBackends, s.Chance.EffectiveBackends, 2, 0},
 		{"idle pods", "pods without a request", float64(s.Skew.IdleBackends), s.Chance.IdleBackends, 0, 0},
-		{"dispersion", "of connections: 1 is random, below it too even", s.Skew.Dispersion, s.Chance.Dispersion, 2, 0},
+		{"dispersion", "of " + unitsWord(s.Test.Unit) + ": 1 is random, below it too even", s.Skew.Dispersion, s.Chance.Dispersion, 2, 0},
 	}
 }
 
@@ -44,13 +44,16 @@ func metricsOf(s *analyze.Stream) []metric {
 func chanceKnown(s *analyze.Stream) bool { return s.Chance.MaxOverMean != analyze.Range{} }
 
 func newSkewChart(id string, s *analyze.Stream) *skewChart {
-	if len(s.Backends) == 0 {
+	if len(s.Backends) == 0 || alone(s) {
 		return nil
 	}
 	known := chanceKnown(s)
 	c := &skewChart{figure: figure{
 		id + "-skew", "skew", "How uneven that is", "Each measure of skew (the dot) beside the range in which chance alone puts it in 95 % of runs (the band).",
 	}}
+	if !known {
+		c.Desc = "Each measure of skew (the dot). There is no range of chance to set beside it."
+	}
 	for _, m := range metricsOf(s) {
 		row := skewRow{Name: m.name, Meaning: m.meaning, Here: places(m.value, m.places), Chance: none}
 		top := 1.08 * math.Max(m.value, m.chance[1])

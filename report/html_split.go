@@ -24,7 +24,7 @@ type splitPart struct {
 
 func newSplitChart(id string, s *analyze.Stream) *splitChart {
 	d := s.Decomposition
-	if d == nil {
+	if d == nil || alone(s) {
 		return nil
 	}
 	unit := unitWord(s.Test.Unit)

@@ -32,7 +32,7 @@ func newHTMLStream(r *analyze.Report, i int) *htmlStream {
 	s := &r.Streams[i]
 	id := "stream-" + strconv.Itoa(i+1)
 	out := &htmlStream{
-		ID: id, Name: clean(s.Client), Way: clean(s.Vantage + " → " + s.Target), Words: clean(streamWords(s)), Test: clean(testWords(s.Test, r.Run.Alpha)),
+		ID: id, Name: clean(s.Client), Way: clean(s.Vantage + " → " + s.Target), Words: clean(streamWords(s)), Test: clean(comparedWords(r, s)),
 		Shares: newSharesChart(id, s), Skew: newSkewChart(id, s), Matrix: newMatrixChart(id, s), Rows: newRowsChart(id, r, s),
 		Time: newTimeChart(id, r, s),
 		Flow: newFlowChart(id, s), Latency: newLatencyChart(id, s), Split: newSplitChart(id, s), Nodes: nodesTable(s), Loads: generatorTable(s), Sources: sourcesTable(s),

@@ -54,20 +54,13 @@ func Markdown(w io.Writer, r *analyze.Report) error {
 
 func markdownStream(b *strings.Builder, r *analyze.Report, s *analyze.Stream) {
 	fmt.Fprintf(b, "\n### Stream %s\n\n%s → %s: %s\n", escape(s.Client), escape(s.Vantage), escape(s.Target), escape(streamWords(s)))
-	if len(s.Backends) > 0 {
-		b.WriteString("\n| pod | node | requests | connections | share | expected | by chance |\n|---|---|--:|--:|--:|--:|--:|\n")
+	if len(s.Backends) > 0 && !alone(s) {
+		markdownShares(b, s)
 	}
-	rows, left := ends(len(s.Backends), maxMarkdownRows)
-	for _, i := range rows {
-		p := s.Backends[i]
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", escape(p.Pod), escape(p.Node), integer(p.Requests),
-			integer(p.Connections), percent(p.Share), expectedWords(p), percentRange(p.ChanceShare))
-	}
-	markdownLeft(b, left)
 	if len(s.Nodes) > 0 {
 		b.WriteString("\n| dialled | address | pods | sent | answered | expected | errors |\n|---|---|--:|--:|--:|---|---|\n")
 	}
-	rows, left = ends(len(s.Nodes), maxMarkdownRows)
+	rows, left := ends(len(s.Nodes), maxMarkdownRows)
 	for _, i := range rows {
 		n := s.Nodes[i]
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", escape(n.Node), escape(n.Address), integer(n.Endpoints), integer(n.Requests),
@@ -80,10 +73,26 @@ func markdownStream(b *strings.Builder, r *analyze.Report, s *analyze.Stream) {
 	for _, source := range gather(s.Sources) {
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", escape(source.Class), escape(source.Address), escape(source.Node), integer(source.Requests))
 	}
-	fmt.Fprintf(b, "\n%s\n", escape(testWords(s.Test, r.Run.Alpha)))
+	fmt.Fprintf(b, "\n%s\n", escape(comparedWords(r, s)))
 	for _, sentence := range more(r, s, false) {
 		fmt.Fprintf(b, "\n%s\n", escape(sentence))
 	}
+}
+
+// markdownShares writes who got how much.
+func markdownShares(b *strings.Builder, s *analyze.Stream) {
+	b.WriteString("\n| pod | node | requests | connections | share | expected | by chance |\n|---|---|--:|--:|--:|--:|--:|\n")
+	rows, left := ends(len(s.Backends), maxMarkdownRows)
+	for _, i := range rows {
+		p := s.Backends[i]
+		connections := integer(p.Connections)
+		if byRequest(s) {
+			connections = none
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", escape(p.Pod), escape(p.Node), integer(p.Requests),
+			connections, percent(p.Share), expectedWords(p), chanceWords(s, p))
+	}
+	markdownLeft(b, left)
 }
 
 // strong marks text as strong.

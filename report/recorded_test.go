@@ -54,6 +54,7 @@ func TestGoldenReportsOfARecord(t *testing.T) {
 
 // TestAVastRunMakesAPageThatCanBeRead plays 100,000 connections to 1,000 pods and holds page and report to their bounds.
 func TestAVastRunMakesAPageThatCanBeRead(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("analyzing 100,000 connections takes seconds: not in short mode")
 	}

@@ -22,8 +22,8 @@ func writeStream(p *page, r *analyze.Report, s *analyze.Stream, wide bool) error
 		}
 	}
 	p.blank()
-	p.text(plain, "  ", testWords(s.Test, r.Run.Alpha))
-	if d := s.Decomposition; d != nil {
+	p.text(plain, "  ", comparedWords(r, s))
+	if d := s.Decomposition; d != nil && !alone(s) {
 		p.text(plain, "  ", decompositionWords(*d, unitWord(s.Test.Unit)))
 	}
 	if a := s.Affinity; a != nil {
@@ -37,14 +37,18 @@ func writeStream(p *page, r *analyze.Report, s *analyze.Stream, wide bool) error
 
 // streamWords says in sentences what was sent and what came back.
 func streamWords(s *analyze.Stream) string {
-	text := fmt.Sprintf("%s at %s/s on %s", count(s.Requests, "request"), decimal(s.RequestsPerSecond), count(s.Connections, "connection"))
-	switch n := s.RequestsPerConnection; n {
-	case 0:
-		text += ", open as long as the run lasts"
-	case 1:
-		text += ", a fresh one for each"
+	text := fmt.Sprintf("%s at %s/s", count(s.Requests, "request"), decimal(s.RequestsPerSecond))
+	switch n := s.RequestsPerConnection; {
+	case byRequest(s) && s.Test.Untested == "":
+		text += ", each a choice of its own"
+	case byRequest(s):
+		text += " on connections that are not told apart"
+	case n == 0:
+		text += fmt.Sprintf(" on %s, open as long as the run lasts", count(s.Connections, "connection"))
+	case n == 1:
+		text += fmt.Sprintf(" on %s, a fresh one for each", count(s.Connections, "connection"))
 	default:
-		text += fmt.Sprintf(", each for %s", count(n, "request"))
+		text += fmt.Sprintf(" on %s, each for %s", count(s.Connections, "connection"), count(n, "request"))
 	}
 	text += "; " + errorWords(s.Errors)
 	text += fmt.Sprintf("; p50 %s, p99 %s.", seconds(s.Latency.P50), seconds(s.Latency.P99))
@@ -52,12 +56,31 @@ func streamWords(s *analyze.Stream) string {
 		text += fmt.Sprintf(" %s went to a pod on another node.", count(s.CrossNode, "request"))
 	}
 	if s.UnknownBackend > 0 {
-		text += fmt.Sprintf(" %s got no answer, so their pods are unknown.", count(s.UnknownBackend, "connection"))
+		what := "connection"
+		if byRequest(s) {
+			what = "request"
+		}
+		text += fmt.Sprintf(" %s got no answer, so their pods are unknown.", count(s.UnknownBackend, what))
 	}
 	if s.Address != "" && len(s.Nodes) == 0 { // else the nodes have a table
 		text += " Dialled: " + s.Address + "."
 	}
 	return text
+}
+
+// byRequest tells whether requests, not connections, are what was dealt out, or taken to be.
+func byRequest(s *analyze.Stream) bool { return s.Test.Unit == "request" }
+
+// alone tells whether there is one pod only, which nothing can be compared with.
+func alone(s *analyze.Stream) bool { return len(s.Backends) == 1 }
+
+// comparedWords says what the test found or, of a single pod, that there is nothing to compare.
+func comparedWords(r *analyze.Report, s *analyze.Stream) string {
+	if !alone(s) {
+		return testWords(s.Test, r.Run.Alpha)
+	}
+	b := s.Backends[0]
+	return fmt.Sprintf("There is one pod that this stream can reach, %s, and nothing to compare it with: it answered %s.", b.Pod, count(b.Requests, "request"))
 }
 
 // pick returns which of n rows are shown, and how many are left out between the largest and the smallest.
@@ -100,7 +123,7 @@ func shortPods(s *analyze.Stream) []string {
 
 // writeShares writes who got how much, beside what the settings ask for.
 func writeShares(p *page, s *analyze.Stream, wide bool) error {
-	if len(s.Backends) == 0 {
+	if len(s.Backends) == 0 || alone(s) {
 		return nil
 	}
 	rows, left := pick(len(s.Backends), wide)
@@ -118,15 +141,17 @@ func writeShares(p *page, s *analyze.Stream, wide bool) error {
 	}})
 	t.add(column{head: "share", right: true, cells: cells(rows, func(i int) string { return percent(backend(i).Share) })})
 	t.add(column{head: "expected", right: true, cells: cells(rows, func(i int) string { return expectedWords(backend(i)) })})
-	t.add(column{head: "by chance", right: true, drop: 2, cells: cells(rows, func(i int) string {
-		return percentRange(backend(i).ChanceShare)
-	})})
+	legend := "█ requests, ┃ expected"
+	if sharesKnown(s) {
+		legend += ", · 95 % of what chance makes of the expected share"
+		t.add(column{head: "by chance", right: true, drop: 2, cells: cells(rows, func(i int) string { return percentRange(backend(i).ChanceShare) })})
+	}
 	p.blank()
 	if err := p.table(&t); err != nil {
 		return err
 	}
 	writeLeft(p, left)
-	p.text(faint, "  ", "█ requests, ┃ expected, · 95 % of what chance makes of the expected share")
+	p.text(faint, "  ", legend)
 	return nil
 }
 
@@ -156,7 +181,9 @@ func writeLoads(p *page, s *analyze.Stream, wide bool) error {
 	t.add(column{head: "pod", min: 12, cells: cells(rows, func(i int) string { return pods[i] })})
 	t.add(column{head: "node", min: 8, drop: 2, cells: cells(rows, func(i int) string { return backend(i).Node })})
 	t.add(column{head: "requests", right: true, cells: cells(rows, func(i int) string { return integer(backend(i).Requests) })})
-	t.add(column{head: "connections", right: true, cells: cells(rows, func(i int) string { return integer(backend(i).Connections) })})
+	if !byRequest(s) {
+		t.add(column{head: "connections", right: true, cells: cells(rows, func(i int) string { return integer(backend(i).Connections) })})
+	}
 	t.add(column{head: "p50", right: true, drop: 1, cells: cells(rows, func(i int) string { return latency(backend(i), backend(i).P50) })})
 	t.add(column{head: "p99", right: true, drop: 3, cells: cells(rows, func(i int) string { return latency(backend(i), backend(i).P99) })})
 	p.blank()
@@ -177,7 +204,7 @@ func latency(b analyze.Backend, f float64) string {
 
 // writeSkew writes the metrics, each beside what chance alone would give.
 func writeSkew(p *page, s *analyze.Stream, _ bool) error {
-	if len(s.Backends) == 0 {
+	if len(s.Backends) == 0 || alone(s) {
 		return nil
 	}
 	metrics := metricsOf(s)
@@ -186,19 +213,13 @@ func writeSkew(p *page, s *analyze.Stream, _ bool) error {
 	var t table
 	t.add(column{head: "skew", cells: cells(rows, func(i int) string { return metrics[i].name })})
 	t.add(column{head: "here", right: true, cells: cells(rows, func(i int) string { return places(metrics[i].value, metrics[i].places) })})
-	t.add(column{head: "by chance", right: true, cells: cells(rows, func(i int) string {
-		if !known {
-			return none
-		}
-		m := metrics[i]
-		return places(m.chance[0], m.places) + "–" + places(m.chance[1], m.places)
-	})})
-	t.add(column{head: "", drop: 1, cells: cells(rows, func(i int) string {
-		if !known {
-			return ""
-		}
-		return against(metrics[i].value, metrics[i].chance)
-	})})
+	if known {
+		t.add(column{head: "by chance", right: true, cells: cells(rows, func(i int) string {
+			m := metrics[i]
+			return places(m.chance[0], m.places) + "–" + places(m.chance[1], m.places)
+		})})
+		t.add(column{head: "", drop: 1, cells: cells(rows, func(i int) string { return against(metrics[i].value, metrics[i].chance) })})
+	}
 	p.blank()
 	return p.table(&t)
 }

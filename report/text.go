@@ -69,10 +69,10 @@ func title(r *analyze.Report) string {
 // circumstances says where and when a run took place.
 func circumstances(r *analyze.Report) string {
 	var parts []string
-	if c := r.Cluster; c.Provider != "" || c.Version != "" {
-		parts = append(parts, strings.TrimSpace(c.Provider+" "+c.Version))
+	if words := clusterWords(r.Cluster); words != "" {
+		parts = append(parts, words)
 	}
-	if mode := r.Cluster.ProxyMode; mode != "" {
+	if mode := proxyMode(r.Cluster); mode != "" {
 		parts = append(parts, "kube-proxy "+mode)
 	}
 	if n := len(r.Cluster.Nodes); n > 0 {
@@ -81,7 +81,7 @@ func circumstances(r *analyze.Report) string {
 	if r.Run.Seconds > 0 {
 		parts = append(parts, seconds(r.Run.Seconds))
 	}
-	if !r.Run.Start.IsZero() {
+	if !r.Run.Start.IsZero() && r.Run.Start.Unix() != 0 { // the data of others may hold no times
 		parts = append(parts, r.Run.Start.UTC().Format(time.RFC3339))
 	}
 	if r.Run.ID != "" {
@@ -91,6 +91,22 @@ func circumstances(r *analyze.Report) string {
 		parts[i] = strings.ReplaceAll(clean(part), " ", nbsp)
 	}
 	return strings.Join(parts, " · ")
+}
+
+// clusterWords names the cluster; "" if there is none.
+func clusterWords(c analyze.ClusterInfo) string {
+	if c.Provider == "imported" {
+		return ""
+	}
+	return strings.TrimSpace(c.Provider + " " + c.Version)
+}
+
+// proxyMode is that of kube-proxy; "" where nothing is known of a cluster.
+func proxyMode(c analyze.ClusterInfo) string {
+	if c.ProxyMode == "unknown" && len(c.Nodes) == 0 {
+		return ""
+	}
+	return c.ProxyMode
 }
 
 func writeFindings(p *page, findings []analyze.Finding, wide bool) {

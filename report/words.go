@@ -13,16 +13,27 @@ func unitWord(unit string) string {
 	switch unit {
 	case "clientIP":
 		return "client address"
-	case "flow":
-		return "flow"
+	case "flow", "request":
+		return unit
 	default:
 		return "connection"
 	}
 }
 
+// unitsWord names several of them.
+func unitsWord(unit string) string {
+	if unit == "clientIP" {
+		return "client addresses"
+	}
+	return unitWord(unit) + "s"
+}
+
 // testWords says what the test found, how sure it can be, and what it could not have found.
 func testWords(t analyze.Test, alpha float64) string {
 	unit := unitWord(t.Unit)
+	if t.Untested != "" {
+		return fmt.Sprintf("Nothing was tested: %s.", t.Untested)
+	}
 	if t.Method == "" || t.Method == "none" || t.Units == 0 {
 		return joinSentences("Nothing could be tested.", neededWords(t, unit))
 	}
