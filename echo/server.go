@@ -163,15 +163,16 @@ func (s *Server) Serve(ctx context.Context, listeners Listeners) error {
 	defer running.Wait()
 	following, stopFollowing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFollowing()
+	s.ready.Store(true) // before anybody can ask
 	v, err := s.begin(&running, listeners)
 	if err != nil {
+		s.ready.Store(false)
 		listeners.close()
 		return fmt.Errorf("starting the echo server: %w", err)
 	}
 	defer s.abandon(v)
 	running.Go(func() { s.info.follow(following, s.podInfoChanged, s.podInfoDegraded) })
 
-	s.ready.Store(true)
 	s.logStart(listeners)
 	select {
 	case err := <-v.ended:
