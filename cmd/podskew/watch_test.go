@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,8 +43,9 @@ func told(requests int, pods map[string]int) []loadgen.Message {
 func TestWatchingDrawsOnTheOtherScreenAndGivesItBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out screen
-		columns := 80
-		v := newWatch(&out, true, func() (int, int) { return columns, 24 }, []record.Stream{{ID: "web"}}, []string{"echo-a", "echo-b"})
+		var columns atomic.Int64
+		columns.Store(80)
+		v := newWatch(&out, true, func() (int, int) { return int(columns.Load()), 24 }, []record.Stream{{ID: "web"}}, []string{"echo-a", "echo-b"})
 		for _, m := range told(100, map[string]int{"echo-a": 75, "echo-b": 25}) {
 			v.observe("web", "agent-1", m)
 		}
@@ -56,7 +58,7 @@ func TestWatchingDrawsOnTheOtherScreenAndGivesItBack(t *testing.T) {
 		if !strings.HasPrefix(first, enterScreen) || !strings.Contains(first, "200 requests on 4 connections") || !strings.Contains(first, "75.0 %") {
 			t.Errorf("the first drawing is %q", first)
 		}
-		columns = 30 // resized
+		columns.Store(30) // resized
 		time.Sleep(watchEvery)
 		synctest.Wait()
 		for line := range strings.SplitSeq(out.take(), "\r\n") {
