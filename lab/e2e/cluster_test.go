@@ -315,7 +315,11 @@ func (l *lab) testExec(t *testing.T) {
 		code  int
 	}{
 		{"a node's routes", "", []string{"worker2", "--", "ip", "route", "show", "default"}, "default via 10.77.0.1 dev eth0 \n", 0},
-		{"the external node sees the LAN only", "", []string{"external", "--", "ip", "route"}, "10.77.0.0/24 dev eth0 proto kernel scope link src 10.77.0.200 \n", 0},
+		{
+			"the external node sees the LAN, and load balancers by way of every worker", "", []string{"external", "--", "ip", "route"},
+			"10.77.0.0/24 dev eth0 proto kernel scope link src 10.77.0.200 \n10.80.0.0/24 \n\tnexthop via 10.77.0.11 dev eth0 weight 1 \n" +
+				"\tnexthop via 10.77.0.12 dev eth0 weight 1 \n\tnexthop via 10.77.0.13 dev eth0 weight 1 \n", 0,
+		},
 		{"standard input and exit status", "7", []string{"worker", "--", "sh", "-c", "read n; hostname; exit $n"}, "worker\n", 7},
 		{"an unknown command", "", []string{"worker", "--", "no-such-command"}, "", 127},
 		{"an unknown node", "", []string{"worker9", "--", "true"}, "", 1},
