@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func (e *env) analyzeData(in io.Reader, name string, o *analyzeOptions) error {
 	head, _ := input.Peek(64 << 10)
 	_, found := ingest.Detect(head)
 	switch isRecord := looksLikeRecord(input); {
-	case o.log.given() || found && !isRecord:
+	case o.log.given() || found && !isRecord || !isRecord && bytes.HasPrefix(head, []byte("{")): // which says what is missing
 		return e.analyzeLog(input, name, o.backends, &o.log, &o.out)
 	case isRecord || in != e.stdin: // any file could be taken for a list of pods: counts come from standard input
 		if o.said {
