@@ -48,7 +48,12 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, c *conne
 	conn.SetReadLimit(maxMessage)
 	defer context.AfterFunc(s.draining, func() { _ = conn.Close(websocket.StatusGoingAway, "stopping") })()
 	if c.conn != nil { // the goodbye would wait for the client's
-		defer context.AfterFunc(s.cut, func() { _ = c.conn.Close() })()
+		cut := context.AfterFunc(s.cut, func() { _ = c.conn.Close() })
+		defer func() {
+			if cut() && s.cut.Err() != nil { // the answer was cut off before the connection was
+				_ = c.conn.Close()
+			}
+		}()
 	}
 	asked := askedOf(r)
 	asked.protocol = ProtocolWebSocket
