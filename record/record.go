@@ -219,6 +219,8 @@ type Connection struct {
 	Backend     string         `json:"backend,omitempty"`   // pod of the first answer; "" if nobody answered
 	Observed    string         `json:"observed,omitempty"`  // client ip:port that pod saw
 	Forwarded   string         `json:"forwarded,omitempty"` // X-Forwarded-For as that pod got it; "": none, or the answer did not say
+	Proxied     string         `json:"proxied,omitempty"`   // client ip:port by PROXY protocol as that pod got it; "": none, or the answer did not say
+	Key         string         `json:"key,omitempty"`       // what the session's header said: a pod's IP or name, or the session's own; "": no header was sent
 	ServerConn  uint64         `json:"serverConn,omitempty"`
 	Others      map[string]int `json:"others,omitempty"`      // answers by other pods on this connection: an L7 hop, or a fault
 	Error       ErrorKind      `json:"error,omitempty"`       // how it ended, if not as planned
@@ -294,6 +296,15 @@ const (
 	EventScale   EventKind = "scale"   // Before and After are numbers of replicas
 	EventRestart EventKind = "restart" // pods are replaced by new ones, all of them or Target
 	EventPolicy  EventKind = "policy"  // a setting of the Service
+	EventDelete  EventKind = "delete"  // Target, a pod, was deleted
+	EventProbe   EventKind = "probe"   // the readiness probe of Target, a pod, says After: ready or unready
+	EventLabel   EventKind = "label"   // Target, a pod, is selected by the Services, or not: After
+	EventSwap    EventKind = "swap"    // the Services select other pods
+	EventSlow    EventKind = "slow"    // Target, a pod, waits After before each answer
+	EventCordon  EventKind = "cordon"  // Target, a node, takes no new pods, or takes them again: After
+	EventDrain   EventKind = "drain"   // Target, a node, was drained
+	EventKill    EventKind = "kill"    // Target, a node, lost its power
+	EventProxy   EventKind = "proxy"   // kube-proxy on Target, a node, was restarted; "" on all
 	EventReady   EventKind = "ready"   // Target, a pod, became a ready endpoint
 	EventUnready EventKind = "unready" // Target is listed as an endpoint that is not ready
 	EventRemoved EventKind = "removed" // Target is no endpoint any more

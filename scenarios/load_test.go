@@ -77,7 +77,7 @@ func TestLoadFillsInDefaults(t *testing.T) {
 					ConnectTimeout: 2 * time.Second, Timeout: 5 * time.Second, Protocol: "http1",
 				},
 			},
-			Events: []Event{{At: 2 * time.Second, Scale: 12}},
+			Events: []Event{{At: 2 * time.Second, Scale: new(12)}},
 			Expect: []Expect{{Finding: "Balanced"}, {Metric: "maxOverMean", Stream: "web", Above: new(1.4)}},
 		},
 	}

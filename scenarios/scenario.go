@@ -30,21 +30,30 @@ type Metadata struct {
 
 // Spec is what to deploy, who dials it how, and what must come of it.
 type Spec struct {
-	Echo    Echo     `yaml:"echo"`
-	Service Service  `yaml:"service"`
-	Clients []Client `yaml:"clients"`
-	Events  []Event  `yaml:"events,omitempty"`
-	Expect  []Expect `yaml:"expect,omitempty"`
+	Echo     Echo          `yaml:"echo"`
+	Service  Service       `yaml:"service"`
+	Services []Service     `yaml:"services,omitempty"` // more Services of the same echo pods, each with a name
+	Gateway  *Gateway      `yaml:"gateway,omitempty"`  // for clients with target gateway
+	Clients  []Client      `yaml:"clients"`
+	WarmUp   time.Duration `yaml:"warmUp,omitempty"` // load is sent for so long before time 0 of the run; none of it is counted
+	Events   []Event       `yaml:"events,omitempty"`
+	Expect   []Expect      `yaml:"expect,omitempty"`
 }
 
 // Echo says how many echo pods there are and where.
 type Echo struct {
 	Replicas  int            `yaml:"replicas,omitempty"`  // spread over the worker nodes by the scheduler; default 3; 0 with Placement
 	Placement map[string]int `yaml:"placement,omitempty"` // node name → pods on it; nodes not named have none
+	Standby   int            `yaml:"standby,omitempty"`   // more pods, spread, that no Service selects until a swap event
+	// Grace is how long a pod serves on after SIGTERM before it drains; default 5s. 0s: it ends at once, as programs do that do
+	// not handle the signal.
+	Grace *time.Duration `yaml:"grace,omitempty"`
 }
 
 // Service holds the fields of a core/v1 ServiceSpec that matter here, under their own names.
 type Service struct {
+	Name                  string                 `yaml:"name,omitempty"`      // default echo; required in services
+	Endpoints             string                 `yaml:"endpoints,omitempty"` // "" the echo pods; none: its selector selects no pod
 	Type                  string                 `yaml:"type"`                // ClusterIP, NodePort, LoadBalancer
 	ClusterIP             string                 `yaml:"clusterIP,omitempty"` // "" or None (headless)
 	SessionAffinity       string                 `yaml:"sessionAffinity,omitempty"`
@@ -74,13 +83,13 @@ const (
 // Target is what clients dial.
 type Target string
 
-// The targets. gateway cannot be run; it is recognised so that the error can say that it is not built yet.
+// The targets.
 const (
 	TargetClusterIP    Target = "clusterIP"
 	TargetNodePort     Target = "nodePort"
 	TargetLoadBalancer Target = "loadBalancer"
 	TargetHeadless     Target = "headless"
-	TargetGateway      Target = "gateway"
+	TargetGateway      Target = "gateway" // spec.gateway's own Service
 	TargetPodIP        Target = "podIP"
 )
 
@@ -115,6 +124,34 @@ type Client struct {
 	Resolve               string        `yaml:"resolve,omitempty"`              // headless: perRun (default) or perConnection
 	ResolveOrder          string        `yaml:"resolveOrder,omitempty"`         // headless: roundRobin (default), random, first
 	GRPCPolicy            string        `yaml:"grpcPolicy,omitempty"`           // grpc: pick_first (default) or round_robin
+	Service               string        `yaml:"service,omitempty"`              // name of the Service that is dialled; default spec.service
+	InEcho                bool          `yaml:"inEcho,omitempty"`               // vantage pod: the load comes from inside the echo pods, one client in each; count is theirs
+	ZipfExponent          float64       `yaml:"zipfExponent,omitempty"`         // with requests: slot number k (from 1) gets its part in proportion to k^-zipfExponent; 0 (default): all get the same
+	Session               *Session      `yaml:"session,omitempty"`              // what makes requests of one client belong together; each connection slot is a session
+}
+
+// Session says how requests tell a layer 7 proxy that they belong together. Exactly one field is set, and Value with Header.
+type Session struct {
+	Header string `yaml:"header,omitempty"` // a header sent with every request but the first of a session
+	Value  string `yaml:"value,omitempty"`  // with Header: podIP or podName of the pod that answered first, or session (default): a name of the session's own, sent from its first request on
+	Cookie bool   `yaml:"cookie,omitempty"` // cookies that answers set are sent back, as browsers do
+}
+
+// Gateway is a layer 7 proxy in front of the echo pods, run as pods behind a Service of its own.
+type Gateway struct {
+	Proxy    string `yaml:"proxy"`              // caddy, haproxy or nginx
+	Replicas int    `yaml:"replicas,omitempty"` // default 1
+	Node     string `yaml:"node,omitempty"`     // where its pods run; "": spread
+	Upstream string `yaml:"upstream,omitempty"` // service (default): the echo Service's ClusterIP; pods: every ready pod, by a headless Service
+	// Policy is how the proxy chooses among pods: roundRobin (default), random, leastConnections, sourceHash, headerHash or cookie.
+	Policy    string `yaml:"policy,omitempty"`
+	Header    string `yaml:"header,omitempty"`    // of headerHash
+	KeepAlive int    `yaml:"keepAlive,omitempty"` // idle connections to upstreams that are kept for the next request; 0: each request has a new one
+	// SendProxyProtocol makes it tell pods its client's address by PROXY protocol, besides X-Forwarded-For, which it always sends.
+	SendProxyProtocol bool `yaml:"sendProxyProtocol,omitempty"`
+	// ExternalTrafficPolicy and Type are of the gateway's own Service.
+	Type                  string `yaml:"type,omitempty"` // default ClusterIP
+	ExternalTrafficPolicy string `yaml:"externalTrafficPolicy,omitempty"`
 }
 
 // RateStep changes a client's rate during the run.
@@ -124,19 +161,67 @@ type RateStep struct {
 	Ramp bool          `yaml:"ramp,omitempty"` // the rate changes evenly from the step before to this one
 }
 
-// Event is something done to the cluster during the run.
+// Event is something done to the cluster during the run, at a time or after a number of requests. Exactly one action is set.
+// Pods are meant by their number, from 0, in the order of their names when the event comes.
 type Event struct {
-	At    time.Duration `yaml:"at"`
-	Scale int           `yaml:"scale"`
+	At            time.Duration `yaml:"at,omitempty"`            // since the start of the run, warm-up not included
+	AfterRequests int           `yaml:"afterRequests,omitempty"` // instead of At: when clients together have had so many answers, seen to within a second or two
+
+	Scale            *int          `yaml:"scale,omitempty"`            // echo pods from then on; only with echo.replicas
+	Restart          bool          `yaml:"restart,omitempty"`          // true: a rolling restart of the echo pods, as "kubectl rollout restart" does
+	DeletePod        *int          `yaml:"deletePod,omitempty"`        // an echo pod; another takes its place
+	Readiness        *Readiness    `yaml:"readiness,omitempty"`        // an echo pod's readiness probe begins to fail, or to succeed again
+	Label            *Label        `yaml:"label,omitempty"`            // an echo pod loses or gets the label that Services select by
+	Swap             bool          `yaml:"swap,omitempty"`             // true: in one step Services select the standby pods instead of the others
+	Slow             *Slow         `yaml:"slow,omitempty"`             // an echo pod answers more slowly from then on
+	PatchService     *ServicePatch `yaml:"patchService,omitempty"`     // settings of a Service change
+	Cordon           string        `yaml:"cordon,omitempty"`           // a node takes no new pods
+	Uncordon         string        `yaml:"uncordon,omitempty"`         // a node takes pods again
+	Drain            string        `yaml:"drain,omitempty"`            // a node is cordoned and the run's own pods on it, clients excepted, are evicted
+	KillNode         string        `yaml:"killNode,omitempty"`         // a node loses its power: only the lab can do that, and its nodes are started anew afterwards
+	RestartKubeProxy string        `yaml:"restartKubeProxy,omitempty"` // on a node, or all: everywhere
 }
 
-// Expect is one expectation. Exactly one of Finding, NoFinding and Metric is set.
+// Readiness sets what an echo pod's readiness probe says.
+type Readiness struct {
+	Pod   int  `yaml:"pod"`
+	Ready bool `yaml:"ready"`
+}
+
+// Label gives or takes the label that the Services select by. A pod without it runs on and is no endpoint.
+type Label struct {
+	Pod      int  `yaml:"pod"`
+	Selected bool `yaml:"selected"`
+}
+
+// Slow sets how long an echo pod waits before each answer.
+type Slow struct {
+	Pod   int           `yaml:"pod"`
+	Delay time.Duration `yaml:"delay"` // 0s: as fast as it can again
+}
+
+// ServicePatch changes settings of a Service; those left out stay.
+type ServicePatch struct {
+	Service               string                 `yaml:"service,omitempty"` // default spec.service
+	SessionAffinity       string                 `yaml:"sessionAffinity,omitempty"`
+	SessionAffinityConfig *SessionAffinityConfig `yaml:"sessionAffinityConfig,omitempty"`
+	ExternalTrafficPolicy string                 `yaml:"externalTrafficPolicy,omitempty"`
+	InternalTrafficPolicy string                 `yaml:"internalTrafficPolicy,omitempty"`
+	TrafficDistribution   string                 `yaml:"trafficDistribution,omitempty"` // none: taken away
+}
+
+// Expect is one expectation. Exactly one of Finding, NoFinding, Metric, Shares and Distribution is set.
 type Expect struct {
-	Finding   string   `yaml:"finding,omitempty"`   // this code is present
-	NoFinding string   `yaml:"noFinding,omitempty"` // this code is absent
-	Stream    string   `yaml:"stream,omitempty"`    // of this client only; "": a finding of any, a metric of all
-	Metric    string   `yaml:"metric,omitempty"`    // maxOverMean, cv, gini, jain, effectiveBackends, idleBackends, dispersion, requests, connections, errors.refused, errors.timeout, … of the stream
-	Above     *float64 `yaml:"above,omitempty"`
-	Below     *float64 `yaml:"below,omitempty"`
-	Equals    *float64 `yaml:"equals,omitempty"`
+	Finding      string             `yaml:"finding,omitempty"`      // this code is present
+	NoFinding    string             `yaml:"noFinding,omitempty"`    // this code is absent
+	Stream       string             `yaml:"stream,omitempty"`       // of this client only; "": a finding of any, a metric of all
+	Metric       string             `yaml:"metric,omitempty"`       // a number of the stream: Metrics lists them
+	Shares       map[string]float64 `yaml:"shares,omitempty"`       // node → share of the choices that fell on its pods, 0 to 1; also newPods: pods that were no backends when the load began
+	Distribution string             `yaml:"distribution,omitempty"` // expected: choices fell as the settings say; even: the same on every backend
+	Above        *float64           `yaml:"above,omitempty"`
+	Below        *float64           `yaml:"below,omitempty"`
+	Equals       *float64           `yaml:"equals,omitempty"`
+	From         time.Duration      `yaml:"from,omitempty"`       // only what was opened, or for requests and errors sent, from then on
+	To           time.Duration      `yaml:"to,omitempty"`         // and before then; 0: to the end
+	Confidence   float64            `yaml:"confidence,omitempty"` // of what is random: it fails only if the record contradicts it with this confidence; default 0.999
 }

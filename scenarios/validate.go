@@ -207,7 +207,9 @@ func validateEvents(s *Scenario, p *problems) {
 			p.add(path+".scale", "missing: write the number of pods to scale to, such as scale: 12")
 			continue
 		}
-		checkRange(p, path+".scale", event.Scale, 0, maxReplicas)
+		if event.Scale != nil {
+			checkRange(p, path+".scale", *event.Scale, 0, maxReplicas)
+		}
 		if p.src.has("spec.echo.placement") {
 			p.add(path+".scale", "pods of a placement cannot be scaled: write spec.echo.replicas instead of placement")
 		}

@@ -282,11 +282,11 @@ func (r *session) event(ctx context.Context, event scenarios.Event) error {
 		return ctx.Err()
 	}
 	at := time.Since(r.start).Seconds()
-	if err := r.deployed.Scale(ctx, event.Scale); err != nil {
-		return environmentError(fmt.Errorf("scaling to %d: %w", event.Scale, err), "")
+	if err := r.deployed.Scale(ctx, *event.Scale); err != nil {
+		return environmentError(fmt.Errorf("scaling to %d: %w", *event.Scale, err), "")
 	}
 	return r.dir.record.Write(record.Line{Event: &record.Event{
-		At: at, What: fmt.Sprintf("scaled echo to %d", event.Scale), Kind: record.EventScale, After: fmt.Sprint(event.Scale),
+		At: at, What: fmt.Sprintf("scaled echo to %d", *event.Scale), Kind: record.EventScale, After: fmt.Sprint(*event.Scale),
 	}})
 }
 
