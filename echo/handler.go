@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,7 +23,7 @@ type exchange struct {
 	id         string
 }
 
-// ServeHTTP implements http.Handler. Besides /healthz, /readyz, /stats, /metrics and /labels, every path is answered with
+// ServeHTTP implements http.Handler. Besides /healthz, /readyz, /slow, /stats, /metrics and /labels, every path is answered with
 // a [Reply]; /ws can be upgraded to a WebSocket, and gRPC requests are answered as such.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := connectionOf(r).identified(r.RemoteAddr)
@@ -53,6 +54,8 @@ func (s *Server) page(path string) func(*exchange) {
 		return func(x *exchange) { x.plain(http.StatusOK, "ok") }
 	case "/readyz":
 		return s.serveReady
+	case "/slow":
+		return s.serveSlow
 	case "/stats":
 		return s.serveStats
 	case "/labels":
@@ -76,6 +79,22 @@ func (x *exchange) setHeaders() {
 	values := [2]string{strconv.FormatUint(x.number, 10), x.id}
 	h[HeaderRequest] = values[:1:1]
 	h[HeaderRequestID] = values[1:]
+	if x.r.Header[HeaderDetail] != nil {
+		x.setDetails(h)
+	}
+}
+
+// setDetails sets the headers about the way that a request took.
+func (x *exchange) setDetails(h http.Header) {
+	if ip := x.face.identity.PodIP; ip != Unknown {
+		h[HeaderPodIP] = []string{ip}
+	}
+	if list := x.r.Header["X-Forwarded-For"]; len(list) > 0 {
+		h[HeaderForwarded] = []string{strings.Join(list, ", ")}
+	}
+	if x.connection.proxied != "" {
+		h[HeaderProxied] = []string{x.connection.proxied}
+	}
 }
 
 // requestID returns the id that the request came with, if it is printable and not too long, else one of our own.
@@ -154,14 +173,8 @@ func (s *Server) answer(x *exchange) int {
 
 // grant waits as long as is wished for, and decides what the status will be. It reports false if ctx ended meanwhile.
 func (s *Server) grant(ctx context.Context, wish *wishes) bool {
-	if wish.delay > 0 {
-		timer := time.NewTimer(wish.delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return false
-		}
+	if !s.wait(ctx, wish.delay) {
+		return false
 	}
 	if wish.fail >= 0 && !s.draw(wish.fail) {
 		wish.status = http.StatusOK

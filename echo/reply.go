@@ -19,6 +19,14 @@ const (
 	HeaderRequest = "X-Podskew-Request"
 	// HeaderRequestID repeats the request's own X-Request-Id, or carries one that the server made up.
 	HeaderRequestID = "X-Request-Id"
+	// HeaderDetail asks, in a request, for the next three in the reply: they matter only where a proxy is on the way.
+	HeaderDetail = "X-Podskew-Detail"
+	// HeaderPodIP is status.podIP; left out when the pod was not told.
+	HeaderPodIP = "X-Podskew-Pod-Ip"
+	// HeaderForwarded repeats the addresses of X-Forwarded-For, separated by commas; left out without any.
+	HeaderForwarded = "X-Podskew-Forwarded-For"
+	// HeaderProxied is the source that a PROXY protocol preamble named, as address:port; left out without one.
+	HeaderProxied = "X-Podskew-Proxied"
 	// HeaderToken is what a request must carry to change the server's state (flipping readiness).
 	HeaderToken = "X-Podskew-Token" //nolint:gosec // the name of a header, not what is in it
 )

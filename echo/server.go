@@ -63,7 +63,7 @@ type Options struct {
 	Grace time.Duration
 	// Drain is how long requests under way then have; 0 is no time. See [DefaultDrain].
 	Drain time.Duration
-	// Token is what requests must carry in [HeaderToken] to flip readiness. Empty: nobody can.
+	// Token is what requests must carry in [HeaderToken] to flip readiness or to slow the server. Empty: nobody can.
 	Token string
 	// CPULimit is how many cores the process may use, for /stats; see [ReadCPULimit]. 0: what the identity's limit says.
 	CPULimit float64
@@ -93,6 +93,7 @@ type Server struct {
 	cpuLimit float64
 
 	ready    atomic.Bool
+	pace     atomic.Int64 // nanoseconds before each answer
 	stopping atomic.Bool
 	accepted atomic.Uint64
 	open     atomic.Int64

@@ -90,6 +90,9 @@ func (s *Server) answerLine(conn net.Conn, c *connection, id string) bool {
 	number := c.requests.Add(1)
 	s.countRequest(c, ProtocolTCP)
 	id = s.requestID([]string{id}, c.number, number)
+	if !s.wait(s.cut, 0) {
+		return false
+	}
 	_ = conn.SetWriteDeadline(time.Now().Add(sendWithin))
 	_, err := conn.Write(c.textOf(s.face.Load()).appendReply(nil, asked{protocol: ProtocolTCP}, number, id))
 	took := time.Since(began)

@@ -60,6 +60,8 @@ func (s *Server) serveUDP(conn *net.UDPConn) error {
 	defer conn.Close()
 	defer context.AfterFunc(s.draining, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 	socket := newUDPSocket(conn)
+	later := &laterAnswers{server: s, free: make(chan struct{}, maxLater)}
+	defer later.sending.Wait()
 	seen := newFlows(maxFlows)
 	in, out := make([]byte, maxMessage), make([]byte, 0, maxMessage)
 	for {
@@ -79,6 +81,10 @@ func (s *Server) serveUDP(conn *net.UDPConn) error {
 			continue
 		}
 		out = s.answerDatagram(out[:0], seen, source, id)
+		if s.pace.Load() > 0 {
+			later.send(socket, out, source, began)
+			continue
+		}
 		_ = socket.write(out, source) // a client that is gone is its own witness
 		s.meters.observe(ProtocolUDP, http.StatusOK, time.Since(began))
 	}

@@ -32,7 +32,8 @@ type parser struct {
 
 	// Attribution; empty if the reply has no such header. The slices are the parser's and change with the next reply.
 	pod, client, serverConn []byte
-	by                      *sought // where pod is looked for; nil: where echo pods put it
+	by                      *sought  // where pod is looked for; nil: where echo pods put it
+	more                    *details // what else is looked for; nil: nothing
 
 	head    int
 	left    int64 // of the body or the chunk
@@ -60,7 +61,10 @@ const (
 
 // reset makes the parser ready for the next reply.
 func (p *parser) reset() {
-	*p = parser{pod: p.pod[:0], client: p.client[:0], serverConn: p.serverConn[:0], by: p.by, length: -1}
+	*p = parser{pod: p.pod[:0], client: p.client[:0], serverConn: p.serverConn[:0], by: p.by, more: p.more, length: -1}
+	if p.more != nil {
+		p.more.reset()
+	}
 	if p.by != nil {
 		p.by.body = p.by.body[:0]
 	}
@@ -232,6 +236,9 @@ func (p *parser) readHeader(line []byte) error {
 		if err := p.readSought(name, value); err != nil {
 			return err
 		}
+	}
+	if p.more != nil {
+		p.more.read(name, value)
 	}
 	// The length comes first because it tells almost all names apart for nothing.
 	switch len(name) {

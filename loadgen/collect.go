@@ -33,7 +33,7 @@ type collector struct {
 func (c *collector) collect() error {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
-	for ticks := 1; ; {
+	for ticks, warmed := 1, c.run.plan.WarmUp == 0; ; {
 		select {
 		case rows, ok := <-c.run.rows:
 			if !ok {
@@ -46,6 +46,10 @@ func (c *collector) collect() error {
 			}
 			c.run.pending.Add(-int64(len(rows)))
 		case <-ticker.C:
+			if !warmed && !warm(c.run.now()) {
+				warmed = true
+				c.run.meter.begin()
+			}
 			if err := c.report(ticks%talliesEvery == 0); err != nil {
 				return err
 			}
@@ -101,7 +105,7 @@ func (c *collector) sendTallies(before int) error {
 
 // sendOpen reports connections in use, so that a receiver that loses us knows what they were.
 func (c *collector) sendOpen() error {
-	if !c.run.world.open {
+	if !c.run.world.open || c.run.now() < reportEvery { // what ends in the warm-up has no row
 		return nil
 	}
 	for rows := range batches(c.run.driver.snapshots(maxOpenRows), connectionWeight) {
@@ -133,7 +137,7 @@ func (c *collector) finish(late time.Duration) error {
 }
 
 func (r *run) progress() *Progress {
-	p := &Progress{Seconds: r.now().Seconds(), Connections: int(r.opened.Load()), Open: int(r.open.Load())}
+	p := &Progress{Seconds: r.now().Seconds(), Connections: int(r.opened.Load() - r.passed.Load()), Open: int(r.open.Load())}
 	for _, s := range r.allShards() {
 		s.mu.Lock()
 		p.Requests += s.requests

@@ -60,7 +60,7 @@ func newConnDriver(r *run) *connDriver {
 	d.free = r.plan.workers()
 	if r.plan.openLoop() {
 		d.arrive, d.free, d.left = newSchedule(r.plan), math.MaxInt, -1
-		d.advance()
+		d.advance(false)
 	}
 	for _, t := range d.all {
 		d.slots = append(d.slots, newSlot(d, t))
@@ -115,7 +115,7 @@ func (d *connDriver) watch(conn net.Conn) syscall.RawConn {
 func (d *connDriver) churn(finished <-chan struct{}) {
 	ctx, cancel := context.WithCancel(d.run.ctx)
 	defer cancel()
-	for n := 1; ; n++ {
+	for n := d.run.plan.firstChurn(); ; n++ {
 		at := d.run.plan.churnTime(n)
 		if at >= d.run.end {
 			return

@@ -1,7 +1,6 @@
 package loadgen
 
 import (
-	"math"
 	"runtime"
 	"time"
 )
@@ -71,7 +70,7 @@ func (s *slot) serveConnection(t task) (next task, err error) {
 
 // requestOf is the request of a task that is sent at sent.
 func (s *slot) requestOf(t task, sent time.Duration) request {
-	q := request{sent: sent}
+	q := request{sent: sent, warm: t.warm}
 	if s.run.plan.openLoop() {
 		q.late = max(0, sent-t.due)
 	}
@@ -92,7 +91,7 @@ func (s *slot) awaitTask() task {
 	if !s.driver.idle(s) {
 		return task{kind: endTask}
 	}
-	if s.dies == 0 || s.conn == nil {
+	if s.dies == never || s.conn == nil {
 		return <-s.tasks
 	}
 	timer := time.NewTimer(s.dies - s.run.now())
@@ -143,7 +142,7 @@ func (d *connDriver) freeLocked(s *slot) {
 func (d *connDriver) giveBack(s *slot) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s.holds {
+	if s.holds && !s.warm {
 		d.back++
 	}
 	d.freeLocked(s)
@@ -171,11 +170,13 @@ func (d *connDriver) dispatch(now time.Duration) {
 			return
 		}
 		s := d.slots[i]
-		s.holds = true
+		s.holds, s.warm = true, d.dealsWarm(now)
 		d.free--
-		s.tasks <- task{kind: sendTask, due: d.due} // there is room: it was idle
-		d.dealt++
-		d.advance()
+		s.tasks <- task{kind: sendTask, due: d.due, warm: s.warm} // there is room: it was idle
+		if !s.warm {
+			d.dealt++
+		}
+		d.advance(s.warm)
 	}
 	if d.starved {
 		d.starved = false
@@ -186,10 +187,18 @@ func (d *connDriver) dispatch(now time.Duration) {
 	}
 }
 
-// advance goes on to the next request. The caller holds the lock.
-func (d *connDriver) advance() {
+// dealsWarm reports whether the next request, dealt now, is of the warm-up. The caller holds the lock.
+func (d *connDriver) dealsWarm(now time.Duration) bool {
+	if d.arrive != nil {
+		return warm(d.due)
+	}
+	return warm(now)
+}
+
+// advance goes on to the next request; warmed: the last one was of the warm-up. The caller holds the lock.
+func (d *connDriver) advance(warmed bool) {
 	if d.arrive == nil {
-		if d.left > 0 {
+		if d.left > 0 && !warmed {
 			d.left--
 		}
 		if d.left == 0 {
@@ -199,7 +208,7 @@ func (d *connDriver) advance() {
 	}
 	due, ok := d.arrive.next()
 	d.due, d.spent = due, !ok
-	if d.spent && (d.arrive.complete() || d.run.end == math.MaxInt64) {
+	if d.spent && (d.arrive.complete() || d.run.end == never) {
 		d.finish()
 	}
 }
@@ -242,7 +251,10 @@ func (d *connDriver) deal() {
 func (d *connDriver) intended() int {
 	n := d.dealt
 	if now := min(d.run.now(), d.run.end); !d.over && d.hasDue(now) {
-		n += 1 + d.arrive.due(now)
+		n += d.arrive.due(now)
+		if !warm(d.due) {
+			n++
+		}
 	}
 	return n
 }

@@ -27,7 +27,7 @@ type dialogue struct {
 
 func newDialogue(r *run, t *track) dialogue {
 	keep, last := r.requestTo(r.targets[t.target])
-	return dialogue{keep: keep, last: last, parser: newParser(r.plan.Attribution)}
+	return dialogue{keep: keep, last: last, parser: r.newParser()}
 }
 
 // surplus reports whether there are bytes that nobody asked for.
@@ -75,6 +75,9 @@ func (s *slot) exchange(last bool, sent time.Duration) error {
 	if last {
 		request = s.last
 	}
+	if s.sticky != nil {
+		request = s.sticky.request(s.run, s.target, last)
+	}
 	s.expires = sent + s.run.plan.Timeout
 	s.parser.reset()
 	if err := s.write(request); err != nil {
@@ -96,6 +99,9 @@ func (s *slot) exchange(last bool, sent time.Duration) error {
 			}
 		}
 		if done {
+			if s.sticky != nil {
+				s.sticky.learn(&s.parser)
+			}
 			return s.from.update(&s.parser, s.run.names)
 		}
 	}

@@ -1,6 +1,9 @@
 package loadgen
 
-import "github.com/podskew/podskew/record"
+import (
+	"github.com/podskew/podskew/echo"
+	"github.com/podskew/podskew/record"
+)
 
 // driver makes the load of one plan. Drivers differ in how they wait and in what they speak; what they record is the same,
 // because all of them record through tracks.
@@ -63,5 +66,8 @@ func (r *run) requestTo(t target) (keep, last []byte) {
 		host = t.hostPort
 	}
 	head := "GET " + r.plan.Path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: podskew\r\n"
+	if r.plan.detailed() {
+		head += echo.HeaderDetail + ": 1\r\n"
+	}
 	return []byte(head + "\r\n"), []byte(head + "Connection: close\r\n\r\n")
 }

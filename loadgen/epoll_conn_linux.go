@@ -31,12 +31,13 @@ type econn struct {
 	stirred    bool // something came while it was idle: bytes, or the end
 	asked      bool // pooled: it was given a request that is not sent
 	holds      bool // pooled: it was given a request that is not done
+	warm       bool // pooled: which is of the warm-up
 
 	left     int // requests the slot may still make; negative: as many as it can, or as it is given
 	made     int // requests on this connection
 	dials    int
 	replaced int           // ID of the connection that churn has ended
-	dies     time.Duration // when the connection's lifetime is over; 0: never
+	dies     time.Duration // when the connection's lifetime is over
 	used     time.Duration // when its last answer came
 	due      time.Duration // open loop: the intended time of the request it was given
 	sent     time.Duration // when something was first done for the request
@@ -144,7 +145,7 @@ func (d *epollDriver) dial(c *econn) {
 		return
 	}
 	d.now = r.now()
-	c.dialled, c.answered, c.stirred, c.made, c.dies = false, false, false, 0, 0
+	c.dialled, c.answered, c.stirred, c.made, c.dies = false, false, false, 0, never
 	c.dials++
 	d.stamp(c, c.beginLocked(d.now))
 	if life := r.plan.lifetime(c.slot, c.dials); life > 0 {
@@ -194,7 +195,7 @@ func (d *epollDriver) establish(c *econn, events uint32) bool {
 		d.ids[c.slot] = c.row.ID
 		d.ages.opened(c.slot, c.row.ID)
 	}
-	if d.pool != nil && c.dies > 0 {
+	if d.pool != nil && c.dies < never {
 		d.deaths.push(slotTimer{at: c.dies, slot: int32(c.slot), number: uint32(c.generation)})
 	}
 	if d.pool != nil && !c.asked {
@@ -230,8 +231,11 @@ func (d *epollDriver) send(c *econn, now time.Duration) {
 	c.asked = false
 	to := &d.routes[c.target]
 	c.out, c.last = to.keep, false
-	if c.made == d.run.plan.RequestsPerConnection || c.left == 1 || d.worn(c, now) {
+	if c.made == d.run.plan.RequestsPerConnection || c.left == 1 && !warm(now) || d.worn(c, now) {
 		c.out, c.last = to.last, true
+	}
+	if c.sticky != nil {
+		c.out = c.sticky.request(d.run, c.target, c.last)
 	}
 	c.state = waiting
 	d.deadlines[c.slot] = now + d.run.plan.Timeout
@@ -245,7 +249,7 @@ func (d *epollDriver) send(c *econn, now time.Duration) {
 
 // worn reports whether the connection is to be replaced.
 func (d *epollDriver) worn(c *econn, now time.Duration) bool {
-	return c.dies > 0 && now >= c.dies || c.replaced != 0 && c.replaced == c.row.ID
+	return now >= c.dies || c.replaced != 0 && c.replaced == c.row.ID
 }
 
 // write sends what is left of a request. What the socket does not take goes when it says that it does.
@@ -335,7 +339,7 @@ func (d *epollDriver) hold(c *econn, rest []byte) {
 		if n := len(d.spare); n > 0 {
 			c.partial, d.spare = d.spare[n-1], d.spare[:n-1]
 		} else {
-			c.partial = &partial{parser: newParser(d.run.plan.Attribution)}
+			c.partial = &partial{parser: d.run.newParser()}
 		}
 		d.parser, c.partial.parser = c.partial.parser, d.parser // with what its slices point to
 	}
@@ -347,6 +351,9 @@ func (d *epollDriver) reply(c *econn, p *parser, more bool) {
 	if err := c.from.update(p, d.run.names); err != nil {
 		d.fail(c, err)
 		return
+	}
+	if c.sticky != nil {
+		c.sticky.learn(p)
 	}
 	status, closes := p.status, p.close
 	d.unhold(c)
@@ -387,10 +394,7 @@ func (d *epollDriver) proceed(c *econn) {
 		d.finish(c, nil)
 		return
 	}
-	until := min(c.used+think, d.run.end)
-	if c.dies > 0 {
-		until = min(until, c.dies)
-	}
+	until := min(c.used+think, d.run.end, c.dies)
 	c.state = thinking
 	d.wake(c, until)
 }
@@ -510,7 +514,10 @@ func (d *epollDriver) fail(c *econn, err error) {
 }
 
 func (d *epollDriver) note(c *econn, q request) {
-	if c.left > 0 {
+	if q.warm = warm(c.sent); d.pool != nil {
+		q.warm = c.warm
+	}
+	if c.left > 0 && !q.warm {
 		c.left--
 	}
 	c.countLocked(q, &c.from)

@@ -17,8 +17,6 @@ const (
 	// burst is how many new connections are begun before replies are looked at again: thousands at once would fill the
 	// server's queue of connections that it has not accepted.
 	burst = 64
-	// never is a time that does not come.
-	never = time.Duration(math.MaxInt64)
 	// readBuffer holds the longest line of a reply and more behind it.
 	readBuffer = 2 * maxHead
 	// rowBatch is how many rows are handed over at a time: waking the collector costs more than a request.
@@ -106,7 +104,7 @@ func newEpollDriver(r *run) driver {
 		d.deadlines[i] = never
 		d.all = append(d.all, &c.track)
 	}
-	d.parser = newParser(r.plan.Attribution)
+	d.parser = r.newParser()
 	d.plan()
 	return d
 }
@@ -115,7 +113,8 @@ func newEpollDriver(r *run) driver {
 func (d *epollDriver) plan() {
 	p := d.run.plan
 	if p.ConnectionsPerSecond > 0 {
-		d.ids, d.churnAt = make([]int, p.Connections), p.churnTime(1)
+		d.ids, d.churns = make([]int, p.Connections), p.firstChurn()-1
+		d.churnAt = p.churnTime(d.churns + 1)
 	}
 	if !p.pooled() {
 		return
@@ -127,7 +126,7 @@ func (d *epollDriver) plan() {
 	switch {
 	case p.openLoop():
 		d.arrive, d.free = newSchedule(p), math.MaxInt
-		d.advance()
+		d.advance(false)
 	case p.Requests > 0:
 		d.budget = p.Requests
 	}
@@ -161,6 +160,7 @@ func (d *epollDriver) work() {
 	d.buf = make([]byte, readBuffer)
 	d.alive = len(d.conns)
 	d.began = d.run.now()
+	d.nextTick = d.began
 	d.shard.mu.Lock()
 	d.loop()
 	d.shard.mu.Unlock()
@@ -234,6 +234,9 @@ func (d *epollDriver) untilNext() time.Duration {
 
 // look finds what has waited for too long, and an end that came from outside.
 func (d *epollDriver) look() {
+	if warm(d.began) && !warm(d.now) {
+		d.began, d.waited, d.batch = d.now, 0, 0 // what it says of itself is of the run
+	}
 	for i, deadline := range d.deadlines {
 		if deadline <= d.now {
 			d.expire(&d.conns[i])

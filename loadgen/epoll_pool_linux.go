@@ -2,10 +2,7 @@
 
 package loadgen
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // Requests of a pool, or of an open loop, are dealt to idle slots. What is dealt when, and what becomes of a slot without
 // a connection, is as in connDriver.
@@ -19,7 +16,7 @@ func (d *epollDriver) await(c *econn) {
 	}
 	c.state = idle
 	d.deadlines[c.slot] = never
-	if c.fd >= 0 && c.dies > 0 && c.dies <= d.now {
+	if c.fd >= 0 && c.dies <= d.now {
 		d.deaths.push(slotTimer{at: c.dies, slot: int32(c.slot), number: uint32(c.generation)})
 	}
 	d.pool.put(c.slot)
@@ -36,7 +33,7 @@ func (d *epollDriver) unload(c *econn) {
 
 // giveBack notes that a slot's request is not sent.
 func (d *epollDriver) giveBack(c *econn) {
-	if c.holds && c.asked {
+	if c.holds && c.asked && !c.warm {
 		d.back++
 	}
 	d.unload(c)
@@ -61,10 +58,15 @@ func (d *epollDriver) deal() {
 			break
 		}
 		c := &d.conns[i]
-		c.holds, c.asked, c.due = true, true, d.due
+		c.holds, c.asked, c.due, c.warm = true, true, d.due, warm(d.now)
+		if d.arrive != nil {
+			c.warm = warm(d.due)
+		}
 		d.free--
-		d.dealt++
-		d.advance()
+		if !c.warm {
+			d.dealt++
+		}
+		d.advance(c.warm)
 		d.pace(c)
 		if d.arrive != nil {
 			d.now = d.run.now()
@@ -75,10 +77,10 @@ func (d *epollDriver) deal() {
 	}
 }
 
-// advance goes on to the next request.
-func (d *epollDriver) advance() {
+// advance goes on to the next request; warmed: the last one was of the warm-up.
+func (d *epollDriver) advance(warmed bool) {
 	if d.arrive == nil {
-		if d.budget > 0 {
+		if d.budget > 0 && !warmed {
 			d.budget--
 		}
 		if d.budget == 0 {
@@ -92,7 +94,7 @@ func (d *epollDriver) advance() {
 		return
 	}
 	d.exhausted, d.due = true, never
-	if d.arrive.complete() || d.run.end == math.MaxInt64 { // else the connections stay to the end of the duration
+	if d.arrive.complete() || d.run.end == never { // else the connections stay to the end of the duration
 		d.close()
 	}
 }
@@ -103,7 +105,10 @@ func (d *epollDriver) close() {
 	if d.arrive != nil {
 		intended := d.dealt
 		if now := min(d.now, d.run.end); !d.exhausted && d.due <= now {
-			intended += 1 + d.arrive.due(now)
+			intended += d.arrive.due(now)
+			if !warm(d.due) {
+				intended++
+			}
 		}
 		d.run.intended.Store(int64(intended))
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/podskew/podskew/record"
@@ -12,11 +13,27 @@ import (
 
 // meter measures what a run costs. The zero value has not begun.
 type meter struct {
+	mu    sync.Mutex
 	began time.Time
 	cpu   time.Duration
 }
 
-func (m *meter) begin() { m.began, m.cpu = time.Now(), cpuTime() }
+// begin begins, or begins anew.
+func (m *meter) begin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.began, m.cpu = time.Now(), cpuTime()
+}
+
+// read returns the time since it began and the processor time in it, in seconds; 0: it has not.
+func (m *meter) read() (seconds, cpu float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.began.IsZero() {
+		return 0, 0
+	}
+	return time.Since(m.began).Seconds(), max(cpuTime()-m.cpu, 0).Seconds()
+}
 
 // generator is what the run says about itself, once its driver has ended.
 func (r *run) generator() *record.Generator {
@@ -26,10 +43,8 @@ func (r *run) generator() *record.Generator {
 		LocalPorts: localPorts(), OutOfPorts: int(r.ownFaults.Load()), ReusedPorts: int(r.ports.reused.Load()),
 		HeldBack: float64(r.heldBack.Load()) * 1e-9, DroppedRows: int(r.droppedRows.Load()), Conntrack: r.tuples.conntrack(),
 	}
-	if !r.meter.began.IsZero() {
-		g.Seconds = time.Since(r.meter.began).Seconds()
-		g.CPUSeconds = max(cpuTime()-r.meter.cpu, 0).Seconds()
-	}
+	g.Seconds, g.CPUSeconds = r.meter.read()
+	g.WarmUp = r.warmUp()
 	r.driver.account(g)
 	return g
 }

@@ -1,6 +1,9 @@
 package loadgen
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Reconnect policies: what follows a failure.
 const (
@@ -32,7 +35,12 @@ func (p *Plan) uniform(stream, a, b int) float64 {
 	return float64(x>>11) / (1 << 53)
 }
 
-// churnTime is when the nth replacement of an oldest connection is due, from 1, since the start.
+// firstChurn is the number of the first replacement: 1, or less if there is a warm-up.
+func (p *Plan) firstChurn() int {
+	return 1 - int(math.Ceil(p.WarmUp.Seconds()*p.ConnectionsPerSecond))
+}
+
+// churnTime is when the nth replacement of an oldest connection is due, since the start; those of the warm-up have numbers up to 0.
 func (p *Plan) churnTime(nth int) time.Duration {
 	return time.Duration(float64(nth) / p.ConnectionsPerSecond * float64(time.Second))
 }

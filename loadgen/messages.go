@@ -185,6 +185,14 @@ func (m *messageReader) checkGenerator(g *record.Generator) error {
 	if c := g.Conntrack; c != nil {
 		counts = append(counts, c.Max, c.Before, c.Peak, c.HeldBack)
 	}
+	if w := g.WarmUp; w != nil {
+		counts = append(counts, w.Connections, w.Unanswered)
+		for pod, n := range w.Answered {
+			if counts = append(counts, n); checkName(pod) != nil {
+				return errors.New("warmUp: names out of range")
+			}
+		}
+	}
 	if slices.Min(counts) < 0 || g.Dropped > g.Intended || !(g.Busy >= 0 && g.Busy <= 1) || !optionalName(g.Driver) {
 		return errors.New("numbers out of range")
 	}
@@ -204,7 +212,7 @@ func (m *messageReader) checkConnection(c record.Connection) error {
 		return err
 	}
 	switch {
-	case c.ID < 1 || c.Slot < 0 || c.Slot >= m.plan.Connections || c.Requests < 0:
+	case c.ID < 1 || c.Slot < 0 || c.Slot >= m.plan.Connections || c.Requests < 0 || c.WarmUp < 0:
 		return errors.New("numbers out of range")
 	case !anyTime(c.Opened) || !anyTime(c.Connected) || !anyTime(c.Closed):
 		return errors.New("times out of range")

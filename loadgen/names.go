@@ -62,11 +62,21 @@ type attribution struct {
 	client     string // ip:port the pod saw
 	ip         string // the same without the port
 	serverConn uint64
+	forwarded  string // X-Forwarded-For as the pod got it
+	proxied    string // ip:port by PROXY protocol as the pod got it
 }
 
 // update takes what a reply says, comparing byte by byte: a proxy may change the pod between two replies on one
 // connection, and that is a finding.
 func (a *attribution) update(p *parser, n *names) error {
+	if p.more != nil {
+		if string(p.more.forwarded) != a.forwarded {
+			a.forwarded = string(p.more.forwarded)
+		}
+		if string(p.more.proxied) != a.proxied {
+			a.proxied = string(p.more.proxied)
+		}
+	}
 	return a.set(p.pod, p.client, p.serverConn, n)
 }
 

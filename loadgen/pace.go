@@ -15,15 +15,15 @@ type pacer struct {
 
 	mu   sync.Mutex
 	next time.Duration // since the start
-	held time.Duration // that requests waited, in all
+	held time.Duration // that requests waited, in all, those of the warm-up apart
 }
 
-// newPacer returns nil for a rate of 0.
-func newPacer(rate float64) *pacer {
+// newPacer returns nil for a rate of 0. Nothing is sent before from.
+func newPacer(rate float64, from time.Duration) *pacer {
 	if rate <= 0 {
 		return nil
 	}
-	return &pacer{interval: time.Duration(float64(time.Second) / rate)}
+	return &pacer{interval: time.Duration(float64(time.Second) / rate), next: from}
 }
 
 // reserve books the next request and returns when it may be sent.
@@ -32,7 +32,9 @@ func (p *pacer) reserve(now time.Duration) time.Duration {
 	defer p.mu.Unlock()
 	at := max(p.next, now-paceBurst)
 	p.next = at + p.interval
-	p.held += max(0, at-now)
+	if !warm(now) {
+		p.held += max(0, at-now)
+	}
 	return at
 }
 

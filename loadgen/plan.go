@@ -12,25 +12,29 @@ import (
 
 // Plan is the work of one agent for one stream.
 type Plan struct {
-	Run                   string           `json:"run"`
-	Stream                string           `json:"stream"`
-	Agent                 string           `json:"agent"`                   // name the rows carry
-	Start                 time.Time        `json:"start"`                   // Run.Start: the zero of every instant in the results
-	Addresses             []record.Address `json:"addresses"`               // slot i dials Addresses[(i+AddressOffset) % len]
-	AddressOffset         int              `json:"addressOffset,omitempty"` // so that several agents spread evenly over the addresses
-	Path                  string           `json:"path"`                    // request target, "/"
-	Host                  string           `json:"host"`                    // Host header; "" the dialled address
-	Protocol              string           `json:"protocol"`                // http1, http2, grpc, websocket, tcp, udp
-	TLS                   bool             `json:"tls,omitempty"`           // without verifying whose certificate it is: podskew measures, it does not trust
-	Attribution           *Attribution     `json:"attribution,omitempty"`   // how an answer says who gave it; nil: as echo pods do
-	Connections           int              `json:"connections"`
-	RequestsPerConnection int              `json:"requestsPerConnection"`
-	Requests              int              `json:"requests,omitempty"` // in total, dealt evenly to the slots; 0: by Duration
-	Duration              time.Duration    `json:"duration,omitempty"`
-	MaxRate               float64          `json:"maxRate,omitempty"` // requests per second that the plan is held to; 0: no limit
-	ConnectTimeout        time.Duration    `json:"connectTimeout"`
-	Timeout               time.Duration    `json:"timeout"`
-	SampleCap             int              `json:"sampleCap,omitempty"` // samples kept; 0: the default
+	Run                   string                `json:"run"`
+	Stream                string                `json:"stream"`
+	Agent                 string                `json:"agent"`                   // name the rows carry
+	Start                 time.Time             `json:"start"`                   // Run.Start: the zero of every instant in the results
+	Addresses             []record.Address      `json:"addresses"`               // slot i dials Addresses[(i+AddressOffset) % len]
+	AddressOffset         int                   `json:"addressOffset,omitempty"` // so that several agents spread evenly over the addresses
+	Path                  string                `json:"path"`                    // request target, "/"
+	Host                  string                `json:"host"`                    // Host header; "" the dialled address
+	Protocol              string                `json:"protocol"`                // http1, http2, grpc, websocket, tcp, udp
+	TLS                   bool                  `json:"tls,omitempty"`           // without verifying whose certificate it is: podskew measures, it does not trust
+	Attribution           *Attribution          `json:"attribution,omitempty"`   // how an answer says who gave it; nil: as echo pods do
+	Session               *record.StreamSession `json:"session,omitempty"`       // http1: what makes the requests of a slot belong together; nil: nothing
+	Detail                bool                  `json:"detail,omitempty"`        // pods are asked what a proxy on the way told them of the client
+	Connections           int                   `json:"connections"`
+	RequestsPerConnection int                   `json:"requestsPerConnection"`
+	Requests              int                   `json:"requests,omitempty"`     // in total, dealt evenly to the slots; 0: by Duration
+	ZipfExponent          float64               `json:"zipfExponent,omitempty"` // with Requests: slot k, from 1, gets its part in proportion to k^-ZipfExponent; 0: all get the same
+	Duration              time.Duration         `json:"duration,omitempty"`
+	WarmUp                time.Duration         `json:"warmUp,omitempty"`  // load is sent for so long before Start, and not counted
+	MaxRate               float64               `json:"maxRate,omitempty"` // requests per second that the plan is held to; 0: no limit
+	ConnectTimeout        time.Duration         `json:"connectTimeout"`
+	Timeout               time.Duration         `json:"timeout"`
+	SampleCap             int                   `json:"sampleCap,omitempty"` // samples kept; 0: the default
 
 	Rate     float64           `json:"rate,omitempty"`     // open loop: intended requests per second of this plan; 0: closed loop
 	Arrivals string            `json:"arrivals,omitempty"` // constant (default) or poisson

@@ -29,7 +29,7 @@ type ProbeRequest struct {
 
 // ProbeResult says what came of it.
 type ProbeResult struct {
-	OK       bool    `json:"ok"`                // an HTTP answer came, whatever its status
+	OK       bool    `json:"ok"`                // an HTTP answer came, whatever its status, but for a proxy's that nobody behind it answers
 	Status   int     `json:"status,omitempty"`  // of the answer
 	Backend  string  `json:"backend,omitempty"` // pod that answered, if it said so
 	Attempts int     `json:"attempts"`
@@ -101,6 +101,9 @@ func runProbe(ctx context.Context, req ProbeRequest, w world) ProbeResult {
 		reply, err := attempt(ctx, req, w)
 		result.Attempts++
 		result.Seconds = time.Since(began).Seconds()
+		if err == nil && len(reply.pod) == 0 && reply.status >= http.StatusBadGateway && reply.status <= http.StatusGatewayTimeout {
+			err = fmt.Errorf("a proxy on the way answers %d: nobody behind it does", reply.status)
+		}
 		if err == nil {
 			result.OK, result.Status, result.Backend, result.Kind, result.Detail = true, reply.status, string(reply.pod), "", ""
 			break

@@ -20,6 +20,8 @@ type track struct {
 	slot   int
 	target int // of run.targets; a driver may change it before begin
 
+	sticky *sticky // what makes its requests belong together; nil: nothing
+
 	cell           *tallyCell // of the last request
 	key            cellKey
 	cellGeneration uint64
@@ -28,12 +30,13 @@ type track struct {
 	row     record.Connection // ID 0: none
 	opened  time.Duration
 	counted bool // the connection is in Tally.Connections already
+	warmed  int  // answers of the warm-up on it
 }
 
 // newTrack returns the track of a slot. Tracks of one shard lock each other out for an instant: goroutines share shards,
 // an event loop has one of its own.
 func (r *run) newTrack(slot int, in *shard) *track {
-	return &track{run: r, shard: in, slot: slot, target: r.targetOf(slot)}
+	return &track{run: r, shard: in, slot: slot, target: r.targetOf(slot), sticky: r.newSticky(slot)}
 }
 
 // begin opens the row of a connection: the unit counts from here on, whatever becomes of it. It returns when that was.
@@ -46,7 +49,7 @@ func (t *track) begin() time.Duration {
 // beginLocked is begin for who holds the shard's lock.
 func (t *track) beginLocked(now time.Duration) time.Duration {
 	r := t.run
-	t.opened, t.counted = now, false
+	t.opened, t.counted, t.warmed = now, false, 0
 	t.row = record.Connection{
 		Stream: r.plan.Stream, Agent: r.plan.Agent, ID: int(r.opened.Add(1)), Slot: t.slot,
 		Address: r.targets[t.target].hostPort, Opened: now.Seconds(),
@@ -96,12 +99,19 @@ func (t *track) count(q request, from *attribution) {
 // countLocked is count for who holds the shard's lock.
 func (t *track) countLocked(q request, from *attribution) {
 	r := t.run
+	if q.warm {
+		t.creditWarm(q, from)
+		return
+	}
 	key := cellKey{address: t.target, second: int(q.sent / time.Second)}
 	if q.answered && from != nil {
 		key.backend, key.observed = from.pod, from.ip
 	}
 	t.shard.count(t.cellOf(key), q)
 	if q.answered {
+		if t.sticky != nil {
+			t.row.Key = t.sticky.sent
+		}
 		t.credit(from, q.kind)
 	}
 	if r.plan.Rate > 0 {
@@ -133,8 +143,12 @@ func (t *track) credit(from *attribution, kind record.ErrorKind) {
 	}
 	switch t.row.Backend {
 	case from.pod:
+		if !t.counted { // it was there before the run
+			t.countConnection(from.ip)
+		}
 	case "":
 		t.row.Backend, t.row.Observed, t.row.ServerConn = from.pod, from.client, from.serverConn
+		t.row.Forwarded, t.row.Proxied = from.forwarded, from.proxied
 		t.countConnection(from.ip)
 	default:
 		if t.row.Others == nil {
@@ -151,7 +165,7 @@ func (t *track) credit(from *attribution, kind record.ErrorKind) {
 // countConnection counts the connection among its first pod's, seen by it as coming from observed.
 func (t *track) countConnection(observed string) {
 	t.counted = true
-	t.cellOf(cellKey{address: t.target, second: int(t.opened / time.Second), backend: t.row.Backend, observed: observed}).connections++
+	t.cellOf(cellKey{address: t.target, second: int(max(t.opened, 0) / time.Second), backend: t.row.Backend, observed: observed}).connections++
 }
 
 // finish closes the row and hands it over, waiting if the sink is behind. err is what ended the connection before its
@@ -167,15 +181,21 @@ func (t *track) finish(err error) {
 
 // finishLocked is finish for who holds the shard's lock. It hands nothing over: the caller does, if the row is to be kept.
 func (t *track) finishLocked(now time.Duration, err error) (row record.Connection, keep bool) {
-	if !t.counted {
-		t.countConnection("")
+	if warm(now) {
+		t.row = record.Connection{}
+		t.run.open.Add(-1)
+		t.run.passed.Add(1)
+		return row, false
 	}
-	t.row.Closed = now.Seconds()
+	if !t.counted {
+		t.countConnection(t.run.observedIP(t.row.Observed))
+	}
+	t.row.Closed, t.row.WarmUp = now.Seconds(), t.warmed
 	t.row.Error, t.row.ErrorDetail = classify(err), detail(err)
 	row = t.row
 	t.row = record.Connection{} // no longer open
 	t.run.open.Add(-1)
-	if row.ID > t.run.world.rowCap {
+	if !t.run.hasRow(row.ID) {
 		t.run.droppedRows.Add(1)
 		return row, false
 	}
@@ -187,8 +207,8 @@ func (t *track) snapshot() (record.Connection, bool) {
 	t.shard.mu.Lock()
 	defer t.shard.mu.Unlock()
 	row := t.row
-	row.Others = maps.Clone(row.Others)
-	return row, row.ID != 0 && row.ID <= t.run.world.rowCap
+	row.Others, row.WarmUp = maps.Clone(row.Others), t.warmed
+	return row, row.ID != 0 && t.run.hasRow(row.ID)
 }
 
 // handOver gives finished rows to the collector, waiting if it is behind. They are its to keep.

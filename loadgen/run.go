@@ -3,7 +3,6 @@ package loadgen
 import (
 	"context"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -36,7 +35,13 @@ const (
 //
 // The last request of a connection that has a set number of them carries Connection: close, so that the server closes
 // first: were it the client, its local ports would be blocked for a minute each. A dial that fails takes a request's
-// place in Plan.Requests. Under Plan.MaxRate a dial and the first request on its connection go for one. After a failure the slot pauses, 1 ms at first, doubled up to 100 ms with every failure on end.
+// place in Plan.Requests.
+//
+// With Plan.WarmUp the load begins so long before Plan.Start. A request that was sent before Start, in an open loop one that
+// was due before, is not counted and takes nothing from Plan.Requests. A connection that ended before Start has no row; one
+// that is still there then is a unit like any other, opened at a negative time.
+//
+// Under Plan.MaxRate a dial and the first request on its connection go for one. After a failure the slot pauses, 1 ms at first, doubled up to 100 ms with every failure on end.
 func Run(ctx context.Context, plan Plan, sink Sink) error {
 	return execute(ctx, plan, sink, world{dial: dialTCP, lookup: lookupAddrs, sockets: true, conntrack: readConntrack, sources: sourceIPs})
 }
@@ -80,7 +85,9 @@ type run struct {
 	cut     atomic.Bool     // connections are to be left at once; set under no lock, read under the shards'
 	stopped atomic.Bool     // interrupted: nothing more is sent
 
+	shares        []int // requests of each slot; nil: all have the same
 	opened        atomic.Int64
+	passed        atomic.Int64 // of these, ended in the warm-up
 	open          atomic.Int64
 	heldBack      atomic.Int64 // nanoseconds that slots waited for the sink
 	ownFaults     atomic.Int64 // dials that failed for want of ports or descriptors
@@ -112,7 +119,7 @@ func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	dialCtx, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	r := newRun(ctx, dialCtx, plan, w)
-	late := time.Since(r.start)
+	late := time.Since(r.start) + plan.WarmUp
 	if err := sink(Message{Ready: &Ready{Now: time.Now(), IPs: r.leavesFrom(ctx)}}); err != nil {
 		return err
 	}
@@ -156,10 +163,10 @@ func newRun(ctx, dialCtx context.Context, plan Plan, w world) *run {
 	now := time.Now()
 	r := &run{
 		plan: plan, world: w, ctx: ctx, dialCtx: dialCtx, names: newNames(),
-		samples: sampler{limit: plan.sampleCap()}, pacer: newPacer(plan.MaxRate),
+		samples: sampler{limit: plan.sampleCap()}, pacer: newPacer(plan.MaxRate, -plan.WarmUp), shares: plan.zipfShares(),
 		rows:  make(chan []record.Connection, w.backlog),
 		start: now.Add(plan.Start.Sub(now)),
-		end:   math.MaxInt64,
+		end:   never,
 	}
 	if plan.Duration > 0 {
 		r.end = plan.Duration
@@ -209,8 +216,11 @@ func (r *run) eachSlot(work func(slot int)) {
 // share is how many of the plan's requests are a slot's; -1: as many as it can make.
 func (r *run) share(slot int) int {
 	p := r.plan
-	if p.Requests == 0 {
+	switch {
+	case p.Requests == 0:
 		return -1
+	case r.shares != nil:
+		return r.shares[slot]
 	}
 	n := p.Requests / p.Connections
 	if slot < p.Requests%p.Connections {
@@ -219,9 +229,9 @@ func (r *run) share(slot int) int {
 	return n
 }
 
-// waitForStart waits for Plan.Start and reports whether there is a run then.
+// waitForStart waits until the load begins and reports whether there is a run then.
 func (r *run) waitForStart() bool {
-	if !r.wait(time.Until(r.start)) {
+	if !r.wait(time.Until(r.start) - r.plan.WarmUp) {
 		return false
 	}
 	r.meter.begin()

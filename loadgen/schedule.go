@@ -18,6 +18,8 @@ type schedule struct {
 	end      time.Duration // nothing is due from then on
 	limit    int           // requests; negative: no limit
 
+	warm  *schedule // of the requests before time 0, which limit does not count; nil: there are none, or none any more
+	from  time.Duration
 	given int     // requests so far
 	sum   float64 // of the exponential numbers so far
 	at    int     // segment that the last time was in
@@ -36,17 +38,25 @@ const (
 	arrivalStream = iota + 1
 	jitterStream
 	orderStream
+	warmStream
 )
 
 // boundary is how much of a request two integrals may differ by and still count as equal: a request that is due exactly
 // when the rate changes belongs to the new rate, however its sum was rounded.
 const boundary = 1e-6
 
-// newSchedule returns the schedule of a valid plan with a rate.
+// newSchedule returns the schedule of a valid plan with a rate. Whatever the warm-up, requests from time 0 on are due when they
+// are without one.
 func newSchedule(plan Plan) *schedule {
-	s := &schedule{segments: segmentsOf(plan.Rate, plan.Rates), end: math.MaxInt64, limit: -1}
+	s := &schedule{segments: segmentsOf(plan.Rate, plan.Rates), end: never, limit: -1}
+	if plan.WarmUp > 0 {
+		s.warm = &schedule{segments: segmentsOf(plan.Rate, nil), end: plan.WarmUp, limit: -1, from: -plan.WarmUp}
+	}
 	if plan.Arrivals == ArrivalsPoisson {
 		s.rng = rand.New(rand.NewPCG(plan.Seed, arrivalStream)) //nolint:gosec // load, not secrets
+		if s.warm != nil {
+			s.warm.rng = rand.New(rand.NewPCG(plan.Seed, warmStream)) //nolint:gosec // load, not secrets
+		}
 	}
 	if plan.Duration > 0 {
 		s.end = plan.Duration
@@ -87,6 +97,12 @@ func segmentsOf(rate float64, steps []record.RateStep) []segment {
 // next returns the intended time of the next request, since the start. It is false when there is none: the plan's
 // duration is over, all its requests were given, or the rate is 0 from now on.
 func (s *schedule) next() (at time.Duration, ok bool) {
+	if s.warm != nil {
+		if at, ok = s.warm.next(); ok {
+			return at, true
+		}
+		s.warm = nil
+	}
 	if s.limit >= 0 && s.given >= s.limit {
 		return 0, false
 	}
@@ -104,7 +120,7 @@ func (s *schedule) next() (at time.Duration, ok bool) {
 		return 0, false
 	}
 	s.given++
-	return at, true
+	return s.from + at, true
 }
 
 // complete reports whether all the requests that the plan asks for were given.
@@ -136,7 +152,7 @@ func (g segment) when(due float64) float64 {
 	return g.start + min(x, g.length)
 }
 
-// due draws what is left of the schedule up to now and returns how many requests that were.
+// due draws what is left of the schedule up to now and returns how many requests that were, the warm-up's apart.
 func (s *schedule) due(now time.Duration) int {
 	n := 0
 	for n < maxRequests {
@@ -144,7 +160,9 @@ func (s *schedule) due(now time.Duration) int {
 		if !ok || at > now {
 			break
 		}
-		n++
+		if !warm(at) {
+			n++
+		}
 	}
 	return n
 }

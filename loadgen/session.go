@@ -103,7 +103,7 @@ func (d *sessionDriver) account(*record.Generator) {}
 // churn ends the life of the oldest connection, time and again.
 func (d *sessionDriver) churn(done <-chan struct{}) {
 	r := d.run
-	for n := 1; ; n++ {
+	for n := r.plan.firstChurn(); ; n++ {
 		if r.plan.churnTime(n) >= r.end {
 			return
 		}
@@ -129,12 +129,14 @@ func (d *sessionDriver) churn(done <-chan struct{}) {
 // ticket is the permission to send one request.
 type ticket struct {
 	drawn bool          // from the schedule of an open loop
-	at    time.Duration // when it is due then
+	at    time.Duration // when it is due then, else when it was claimed
 	paced bool          // it had its turn under MaxRate
+	warm  bool          // of the warm-up
 }
 
 // add notes in q, whose times are those of sending, when the request was due.
 func (t ticket) add(q *request) {
+	q.warm = t.warm
 	if t.drawn {
 		q.late = q.sent - t.at
 		q.took += q.late
@@ -146,7 +148,7 @@ func (d *sessionDriver) draw() (ticket, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at, ok := d.schedule.next()
-	return ticket{drawn: true, at: at}, ok
+	return ticket{drawn: true, at: at, warm: warm(at)}, ok
 }
 
 // sessionSlot is one of a plan's concurrent connections.
@@ -202,7 +204,7 @@ func (s *sessionSlot) work() {
 		}
 	}
 	for _, t := range s.kept {
-		if t.drawn && t.at <= min(r.now(), r.end) {
+		if t.drawn && !t.warm && t.at <= min(r.now(), r.end) {
 			r.intended.Add(1)
 			r.unsent.Add(1)
 		}
@@ -239,10 +241,10 @@ func (s *sessionSlot) connection(first *ticket) (dialled, answered bool, err err
 	cancel()
 	if err != nil {
 		err = r.dialFailed(err)
-		q := request{sent: s.opened, took: r.now() - s.opened, kind: classify(err)}
+		q := request{sent: s.opened, took: r.now() - s.opened, kind: classify(err), warm: warm(s.opened)}
 		if first != nil {
 			first.add(&q)
-			if first.drawn {
+			if first.drawn && !first.warm {
 				r.intended.Add(1)
 			}
 		}
@@ -291,7 +293,7 @@ func (s *sessionSlot) ended(err error) bool {
 		return err == nil
 	}
 	s.shard.mu.Lock()
-	answered := s.row.Requests > 0
+	answered := s.row.Requests+s.warmed > 0
 	s.shard.mu.Unlock()
 	s.finish(err)
 	return answered
@@ -411,6 +413,9 @@ func (s *sessionSlot) claim() (ticket, bool) {
 	if s.over || per > 0 && s.used >= per || now >= s.expires || !s.run.goesOn(now) {
 		return ticket{}, false
 	}
+	for len(s.kept) > 0 && s.kept[0].warm && !s.kept[0].drawn && !warm(now) {
+		s.kept = s.kept[1:] // nothing of the run waits for it
+	}
 	if n := len(s.kept); n > 0 {
 		t := s.kept[0]
 		s.kept = s.kept[1:]
@@ -420,11 +425,11 @@ func (s *sessionSlot) claim() (ticket, bool) {
 	if s.left == 0 {
 		return ticket{}, false
 	}
-	if s.left > 0 {
+	if s.left > 0 && !warm(now) {
 		s.left--
 	}
 	s.used++
-	return ticket{}, true
+	return ticket{at: now, warm: warm(now)}, true
 }
 
 // rest waits until a time and reports whether the connection can be used then.
@@ -480,7 +485,7 @@ func (s *sessionSlot) send(x exchanger, t ticket, from *attribution) bool {
 		s.giveBack(t, o.lost)
 		return false
 	}
-	if t.add(&q); t.drawn {
+	if t.add(&q); t.drawn && !t.warm {
 		r.intended.Add(1)
 	}
 	on := s.track
@@ -514,7 +519,7 @@ func (s *sessionSlot) send(x exchanger, t ticket, from *attribution) bool {
 func (s *sessionSlot) answers() bool {
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
-	return s.row.Requests > 0
+	return s.row.Requests+s.warmed > 0
 }
 
 // giveBack keeps a ticket for the next connection: this one ended before it could be used.

@@ -29,10 +29,11 @@ type slot struct {
 	pauses                backoff
 	dials                 int             // so far
 	holds                 bool            // it was given a request that is not done; guarded by the driver's lock
+	warm                  bool            // which is of the warm-up; guarded likewise
 	established, answered bool            // the connection in use was; something came back on it
 	began                 time.Duration   // when the dial of the connection in use began
 	used                  time.Duration   // when its last answer came
-	dies                  time.Duration   // when its lifetime is over; 0: never
+	dies                  time.Duration   // when its lifetime is over
 	watched               syscall.RawConn // to look at it while it is idle; nil: cannot be done, or is not worth it
 
 	tasks    chan task    // what others want of it
@@ -43,6 +44,7 @@ type slot struct {
 type task struct {
 	kind taskKind
 	due  time.Duration // open loop: the intended time of the request
+	warm bool          // the request is of the warm-up
 }
 
 type taskKind uint8
@@ -93,7 +95,7 @@ func (s *slot) rest(err error) bool {
 func (s *slot) connection() error {
 	err := s.open()
 	if err != nil {
-		err = s.fail(request{sent: s.began}, err)
+		err = s.fail(request{sent: s.began, warm: warm(s.began)}, err)
 	} else {
 		err = s.use()
 	}
@@ -105,7 +107,7 @@ func (s *slot) connection() error {
 func (s *slot) open() error {
 	s.dials++
 	s.began, s.established, s.answered = s.begin(), false, false
-	s.dies = 0
+	s.dies = never
 	if life := s.run.plan.lifetime(s.slot, s.dials); life > 0 {
 		s.dies = s.began + life
 	}
@@ -137,8 +139,8 @@ func (s *slot) use() error {
 			}
 		}
 		sent := s.run.now()
-		last := n == s.run.plan.RequestsPerConnection || s.left == 1 || s.over(sent)
-		ended, err := s.ask(request{sent: sent}, sent, last)
+		last := n == s.run.plan.RequestsPerConnection || s.left == 1 && !warm(sent) || s.over(sent)
+		ended, err := s.ask(request{sent: sent, warm: warm(sent)}, sent, last)
 		if ended || err != nil {
 			return err
 		}
@@ -167,7 +169,7 @@ func (s *slot) ask(q request, now time.Duration, last bool) (ended bool, err err
 
 // over reports whether the connection is to be replaced.
 func (s *slot) over(now time.Duration) bool {
-	return s.dies > 0 && now >= s.dies || s.replaced.Load() == int64(s.row.ID)
+	return now >= s.dies || s.replaced.Load() == int64(s.row.ID)
 }
 
 // think waits between an answer and the next request and reports whether the connection goes on then.
@@ -176,10 +178,7 @@ func (s *slot) think() bool {
 	if pause == 0 {
 		return true
 	}
-	until := min(s.used+pause, s.run.end)
-	if s.dies > 0 {
-		until = min(until, s.dies)
-	}
+	until := min(s.used+pause, s.run.end, s.dies)
 	timer := time.NewTimer(until - s.run.now())
 	defer timer.Stop()
 	for {
@@ -217,7 +216,7 @@ func (s *slot) gone() (bool, error) {
 
 // note counts a request.
 func (s *slot) note(q request) {
-	if s.left > 0 {
+	if s.left > 0 && !q.warm {
 		s.left--
 	}
 	s.count(q, &s.from)

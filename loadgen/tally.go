@@ -35,6 +35,7 @@ type shard struct {
 	requests   int
 	errors     int
 	lateness   histogram // of an open loop
+	warmed     warmCounts
 }
 
 // newShard returns a shard whose counts are in the run's results.
@@ -60,6 +61,7 @@ type request struct {
 	took     time.Duration // from sent, in an open loop from the intended time, until the answer was complete or it failed
 	answered bool
 	kind     record.ErrorKind
+	warm     bool // of the warm-up: not to be counted
 }
 
 // count adds a request to its cell. The caller holds the lock.

@@ -22,6 +22,8 @@ const (
 	maxRequests    = 1_000_000_000
 	minRate        = 1e-3 // requests per second
 	maxDuration    = 24 * time.Hour
+	maxWarmUp      = time.Hour
+	maxZipf        = 10
 	maxTimeout     = 10 * time.Minute
 	maxAddresses   = 10_000
 	maxSamples     = 1_000_000
@@ -81,6 +83,12 @@ func (p Plan) checkLoad() []error {
 	if (p.Requests == 0) == (p.Duration == 0) {
 		errs = append(errs, errors.New("plan: want requests or duration, one of them"))
 	}
+	if p.WarmUp < 0 || p.WarmUp > maxWarmUp {
+		errs = append(errs, fmt.Errorf("plan: warmUp: %s: want up to %s", p.WarmUp, maxWarmUp))
+	}
+	if err := p.checkZipf(); err != nil {
+		errs = append(errs, fmt.Errorf("plan: zipfExponent: %w", err))
+	}
 	if p.MaxRate != 0 && !(p.MaxRate >= minRate && p.MaxRate <= maxRequests) { // NaN is neither
 		errs = append(errs, fmt.Errorf("plan: maxRate: %g: want %g to %d, or 0", p.MaxRate, minRate, maxRequests))
 	}
@@ -93,6 +101,20 @@ func (p Plan) checkLoad() []error {
 		}
 	}
 	return errs
+}
+
+func (p Plan) checkZipf() error {
+	switch s := p.ZipfExponent; {
+	case s == 0:
+		return nil
+	case !(s > 0 && s <= maxZipf): // NaN is neither
+		return fmt.Errorf("%g: want more than 0 and up to %d", s, maxZipf)
+	case p.Requests == 0:
+		return errors.New("it is about how requests are dealt: want requests")
+	case p.pooled():
+		return errors.New("requests are not dealt to connections beforehand: want neither rate nor poolPolicy")
+	}
+	return nil
 }
 
 func (p Plan) sampleCap() int {

@@ -263,8 +263,8 @@ func (p *Plan) checkGRPC() error {
 	if p.GRPCPolicy == GRPCRoundRobin && !p.hasNames() && len(p.Addresses) == 1 {
 		return errors.New("grpcPolicy: round_robin needs a name or several addresses: one address has one connection")
 	}
-	if p.GRPCPolicy == GRPCRoundRobin && (p.RequestsPerConnection != 0 || p.ConnectionLifetime != 0 || p.ConnectionsPerSecond != 0) {
-		return errors.New("grpcPolicy: under round_robin the channel decides which connection is used, and for how long: want neither requestsPerConnection nor connectionLifetime nor connectionsPerSecond")
+	if p.GRPCPolicy == GRPCRoundRobin && (p.RequestsPerConnection != 0 || p.ConnectionsPerSecond != 0) {
+		return errors.New("grpcPolicy: under round_robin the channel decides which connection is used: want neither requestsPerConnection nor connectionsPerSecond; connectionLifetime is that of the channel")
 	}
 	if path, _, _ := strings.Cut(p.Path, "?"); p.Protocol == ProtocolGRPC && !slices.Contains(grpcPaths(), path) {
 		return fmt.Errorf("path %q: want / or a method of echo pods: %s", p.Path, strings.Join(grpcPaths()[1:], ", "))
@@ -273,6 +273,9 @@ func (p *Plan) checkGRPC() error {
 }
 
 func (p *Plan) checkAttribution() error {
+	if err := p.checkSession(); err != nil {
+		return err
+	}
 	if p.Attribution == nil {
 		return nil
 	}

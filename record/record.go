@@ -53,6 +53,20 @@ type Facts struct {
 	Services  []Service  `json:"services,omitempty"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	Pods      []Pod      `json:"pods,omitempty"`
+	Gateway   *Gateway   `json:"gateway,omitempty"` // nil: no layer 7 proxy of the run's own
+}
+
+// Gateway is a layer 7 proxy of the run's own: pods with the role gateway, behind a Service.
+type Gateway struct {
+	Service           string `json:"service"`                     // in front of its pods
+	Behind            string `json:"behind"`                      // the Service whose pods it sends requests to
+	Proxy             string `json:"proxy"`                       // caddy, haproxy or nginx
+	Image             string `json:"image,omitempty"`             // of its pods
+	Upstream          string `json:"upstream"`                    // service: Behind's cluster IP, so that kube-proxy chooses; pods: each of its pods
+	Policy            string `json:"policy,omitempty"`            // with upstream pods: roundRobin, random, leastConnections, sourceHash, headerHash or cookie
+	Header            string `json:"header,omitempty"`            // of headerHash
+	KeepAlive         int    `json:"keepAlive,omitempty"`         // idle connections to upstreams kept by each of its pods; 0: each request has a new one
+	SendProxyProtocol bool   `json:"sendProxyProtocol,omitempty"` // it tells pods its client's address by PROXY protocol, too
 }
 
 // Cluster is the part of the facts that does not depend on the scenario.
@@ -128,11 +142,12 @@ type Endpoint struct {
 type Pod struct {
 	Name        string   `json:"name"`
 	UID         string   `json:"uid"`
-	Role        string   `json:"role"` // echo or agent
+	Role        string   `json:"role"` // echo, agent or gateway
 	IPs         []string `json:"ips"`
 	Node        string   `json:"node"`
 	Ready       bool     `json:"ready"`
 	HostNetwork bool     `json:"hostNetwork,omitempty"`
+	Standby     bool     `json:"standby,omitempty"` // no Service selects it until a swap
 	Restarts    int      `json:"restarts,omitempty"`
 }
 
@@ -146,15 +161,17 @@ type Stream struct {
 	Addresses             []Address  `json:"addresses"`
 	Protocol              string     `json:"protocol"` // http1, http2, grpc, websocket, tcp, udp
 	TLS                   bool       `json:"tls,omitempty"`
-	Connections           int        `json:"connections"`           // concurrent, summed over the agents
-	RequestsPerConnection int        `json:"requestsPerConnection"` // 0: as long as the run lasts
-	Requests              int        `json:"requests,omitempty"`    // planned, summed over the agents; 0: by duration
-	Duration              float64    `json:"duration,omitempty"`    // planned seconds; 0: by count
-	Rate                  float64    `json:"rate,omitempty"`        // intended requests per second of all agents at the start; 0: closed loop
-	Arrivals              string     `json:"arrivals,omitempty"`    // of an open loop: constant or poisson
-	Rates                 []RateStep `json:"rates,omitempty"`       // changes of Rate, in order of time
-	ConnectTimeout        float64    `json:"connectTimeout"`        // seconds
-	Timeout               float64    `json:"timeout"`               // seconds per request
+	Connections           int        `json:"connections"`            // concurrent, summed over the agents
+	RequestsPerConnection int        `json:"requestsPerConnection"`  // 0: as long as the run lasts
+	Requests              int        `json:"requests,omitempty"`     // planned, summed over the agents; 0: by duration
+	Duration              float64    `json:"duration,omitempty"`     // planned seconds; 0: by count
+	WarmUp                float64    `json:"warmUp,omitempty"`       // seconds of load before time 0, of which nothing is counted; connections of it that are there at 0 have negative times
+	ZipfExponent          float64    `json:"zipfExponent,omitempty"` // with Requests: an agent's slot k, from 1, has its part in proportion to k^-ZipfExponent; 0: all the same
+	Rate                  float64    `json:"rate,omitempty"`         // intended requests per second of all agents at the start; 0: closed loop
+	Arrivals              string     `json:"arrivals,omitempty"`     // of an open loop: constant or poisson
+	Rates                 []RateStep `json:"rates,omitempty"`        // changes of Rate, in order of time
+	ConnectTimeout        float64    `json:"connectTimeout"`         // seconds
+	Timeout               float64    `json:"timeout"`                // seconds per request
 	Agents                []AgentRef `json:"agents"`
 
 	Concurrency          int     `json:"concurrency,omitempty"`          // requests in flight at a time, summed over the agents; 0: one per connection
@@ -168,8 +185,18 @@ type Stream struct {
 	Resolve              string  `json:"resolve,omitempty"`              // of a name: perRun or perConnection
 	ResolveOrder         string  `json:"resolveOrder,omitempty"`         // of its addresses: roundRobin, random or first
 	GRPCPolicy           string  `json:"grpcPolicy,omitempty"`           // grpc: pick_first or round_robin
-	Unit                 Unit    `json:"unit,omitempty"`                 // target url: what a backend is chosen for; "" connection
-	Backends             int     `json:"backends,omitempty"`             // target url: how many there are, as the user says; 0: those that answered
+
+	Session *StreamSession `json:"session,omitempty"` // nil: requests have nothing to do with each other
+
+	Unit     Unit `json:"unit,omitempty"`     // target url: what a backend is chosen for; "" connection
+	Backends int  `json:"backends,omitempty"` // target url: how many there are, as the user says; 0: those that answered
+}
+
+// StreamSession says what makes requests of one slot of an agent belong together. Exactly one field but Value is set.
+type StreamSession struct {
+	Header string `json:"header,omitempty"` // sent with every request, but for values that the first answer has to tell
+	Value  string `json:"value,omitempty"`  // session, podIP or podName: of the pod that answered first
+	Cookie bool   `json:"cookie,omitempty"` // cookies that answers set are sent back
 }
 
 // Unit is what a backend is chosen for where no facts tell.
@@ -216,6 +243,7 @@ type Connection struct {
 	Connected   float64        `json:"connected,omitempty"`
 	Closed      float64        `json:"closed,omitempty"`    // 0: still open when the record ended
 	Requests    int            `json:"requests"`            // answered ones, errors by status included
+	WarmUp      int            `json:"warmUp,omitempty"`    // more of them, in the warm-up: sent before time 0, and counted nowhere else
 	Backend     string         `json:"backend,omitempty"`   // pod of the first answer; "" if nobody answered
 	Observed    string         `json:"observed,omitempty"`  // client ip:port that pod saw
 	Forwarded   string         `json:"forwarded,omitempty"` // X-Forwarded-For as that pod got it; "": none, or the answer did not say
@@ -334,6 +362,14 @@ type Generator struct {
 	DroppedRows  int        `json:"droppedRows,omitempty"`  // connections beyond the cap on rows: in the tallies, not among Connections
 	StrayAnswers int        `json:"strayAnswers,omitempty"` // udp: datagrams that came too late, twice, or for somebody else
 	MaximumBatch int        `json:"maximumBatch,omitempty"` // answers taken in one turn of an event loop at most
+	WarmUp       *WarmUp    `json:"warmUp,omitempty"`       // nil: there was none
+}
+
+// WarmUp is what was done before time 0: servers count it, too.
+type WarmUp struct {
+	Connections int            `json:"connections"`        // that ended in it, and have no rows
+	Answered    map[string]int `json:"answered,omitempty"` // requests by the pod that answered
+	Unanswered  int            `json:"unanswered,omitempty"`
 }
 
 // Conntrack is the state of a connection-tracking table.

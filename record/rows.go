@@ -74,10 +74,18 @@ func (s *scanner) connection(c *Connection, key []byte) (ok bool) {
 		c.Closed, ok = s.float()
 	case "requests":
 		c.Requests, ok = s.int()
+	case "warmUp":
+		c.WarmUp, ok = s.int()
 	case "backend":
 		c.Backend, ok = s.name()
 	case "observed":
 		c.Observed, ok = s.string()
+	case "forwarded":
+		c.Forwarded, ok = s.string()
+	case "proxied":
+		c.Proxied, ok = s.string()
+	case "key":
+		c.Key, ok = s.name()
 	case "serverConn":
 		var v int64
 		if v, ok = s.integer(); ok && v >= 0 {
