@@ -15,7 +15,7 @@ import (
 // File descriptors of a node's process 1.
 const (
 	FDNodeSpec  = 3 + iota // read end; NodeSpec as JSON
-	FDNodeStart            // read end; a byte starts the node's processes, its end of file ends the node
+	FDNodeStart            // read end; a byte starts the node's processes, more restart the one of that number, its end of file ends the node
 	FDNodeNews             // write end; NodeNews as JSON lines
 )
 
@@ -47,11 +47,12 @@ type Process struct {
 	Log  string
 }
 
-// NodeNews is one line that a node reports: it is set up (both empty), or a process of it ended, or it failed itself
-// (no Process).
+// NodeNews is one line that a node reports: it is set up (all empty), or a process of it ended, or was restarted as it was
+// asked to, or it failed itself (no Process).
 type NodeNews struct {
-	Process string `json:"process,omitempty"`
-	Problem string `json:"problem,omitempty"`
+	Process   string `json:"process,omitempty"`
+	Problem   string `json:"problem,omitempty"`
+	Restarted bool   `json:"restarted,omitempty"`
 }
 
 // nodeMain is process 1 of a node. It owns the node's mount, network, process, IPC and UTS namespaces and reaps.
@@ -82,11 +83,17 @@ func nodeMain([]string) int {
 	if err != nil {
 		return fail(err)
 	}
+	running := newNodeProcesses(spec.Processes, watched)
 	go func() {
-		_, _ = io.Copy(io.Discard, start)
+		running.obey(start)
 		os.Exit(0)
 	}()
 	return reap(watched, func(name string, status syscall.WaitStatus) (int, bool) {
+		if pid, restarted, err := running.again(name); restarted && err == nil {
+			watched[pid] = name // reap calls this and nobody else looks at it
+			_ = news.Encode(NodeNews{Process: name, Restarted: true})
+			return 0, false
+		}
 		_ = news.Encode(NodeNews{Process: name, Problem: describe(status)})
 		return 0, false
 	})

@@ -43,7 +43,7 @@ func remapMain(args []string) int {
 }
 
 // maxImages bounds the inherited image files.
-const maxImages = 64
+const maxImages = 200
 
 // pid1Main is process 1 of the lab: it prepares the mounts, starts the supervisor and reaps. Its own end, for
 // whatever reason, makes the kernel end everything in the lab. args: the number of inherited image files.

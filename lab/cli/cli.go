@@ -84,7 +84,7 @@ func (a *app) root() *cobra.Command {
 		a.runDir, err = filepath.Abs(a.runDir)
 		return err
 	}
-	root.AddCommand(a.up(), a.down(), a.status(), a.exec(), a.preflight(), a.version())
+	root.AddCommand(a.up(), a.down(), a.status(), a.exec(), a.node(), a.preflight(), a.version())
 	for _, c := range root.Commands() {
 		wrapped := c.Args
 		c.Args = func(c *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -125,7 +126,7 @@ func TestParseImage(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, err := parseImage(tt.flag)
-		if got != tt.want || (err == nil) != tt.ok {
+		if !reflect.DeepEqual(got, tt.want) || (err == nil) != tt.ok {
 			t.Errorf("%s: got %+v, %v", tt.flag, got, err)
 		}
 	}

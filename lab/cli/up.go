@@ -238,14 +238,14 @@ func (a *app) parseImages(flags []string) ([]launch.Image, error) {
 		images = append(images, image)
 	}
 	self, err := os.Executable()
-	if err != nil || own {
+	if err != nil {
 		return images, err
 	}
 	file := filepath.Join(filepath.Dir(self), ownBinary)
-	if _, err := os.Stat(file); err == nil {
+	if _, err := os.Stat(file); err == nil && !own {
 		images = append(images, launch.Image{Name: ownImage, File: file, Path: "/" + ownBinary})
 	}
-	return images, nil
+	return append(images, proxyImages(filepath.Dir(self), images)...), nil
 }
 
 // parseImage reads NAME=PATH[:CONTAINER-PATH]; the path in the container is / and the file's name unless given.

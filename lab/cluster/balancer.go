@@ -19,10 +19,11 @@ import (
 const balanceAgain = 200 * time.Millisecond
 
 // balance gives Services of type LoadBalancer an address until ctx ends, as a cloud's controller does. The external
-// node has a way to these addresses by every worker (see balancerRoutes), and the kube-proxies there do the rest.
+// node has a way to these addresses by the workers that want the traffic (see checkHealth), and the kube-proxies there do
+// the rest.
 func (s *supervisor) balance(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := balanceOnce(ctx, s.client); err != nil && ctx.Err() == nil {
+		if err := balanceOnce(ctx, s.client, s.balancers); err != nil && ctx.Err() == nil {
 			s.log.Warn("giving load balancers addresses", "error", err)
 		}
 		select {
@@ -33,7 +34,7 @@ func (s *supervisor) balance(ctx context.Context) {
 }
 
 // balanceOnce serves all Services that are there, and those that come until the watch ends.
-func balanceOnce(ctx context.Context, client kubernetes.Interface) error {
+func balanceOnce(ctx context.Context, client kubernetes.Interface, served *balancers) error {
 	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("listing Services: %w", err)
@@ -42,6 +43,7 @@ func balanceOnce(ctx context.Context, client kubernetes.Interface) error {
 	for i := range list.Items {
 		note(given, &list.Items[i])
 	}
+	served.only(list.Items)
 	for i := range list.Items {
 		if err := give(ctx, client, given, &list.Items[i]); err != nil {
 			return err
@@ -59,9 +61,11 @@ func balanceOnce(ctx context.Context, client kubernetes.Interface) error {
 		}
 		if e.Type == watch.Deleted {
 			forget(given, service)
+			served.forget(service)
 			continue
 		}
 		note(given, service)
+		served.see(service)
 		if err := give(ctx, client, given, service); err != nil {
 			return err
 		}

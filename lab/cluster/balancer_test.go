@@ -26,7 +26,7 @@ func TestLoadBalancersGetAddressesOfTheirOwn(t *testing.T) {
 	changes := watch.NewFake()
 	client.PrependWatchReactor("services", k8stesting.DefaultWatchReactor(changes, nil))
 	ended := make(chan error, 1)
-	go func() { ended <- balanceOnce(t.Context(), client) }()
+	go func() { ended <- balanceOnce(t.Context(), client, newBalancers()) }()
 
 	third := balanced("third", corev1.ServiceTypeLoadBalancer)
 	if _, err := client.CoreV1().Services("default").Create(t.Context(), third, metav1.CreateOptions{}); err != nil {

@@ -56,6 +56,10 @@ func (s *supervisor) answer(conn *net.UnixConn) {
 		if err != nil {
 			response.Error = err.Error()
 		}
+	case request.Node != nil:
+		if err := s.changeNode(conn, *request.Node); err != nil {
+			response.Error = err.Error()
+		}
 	default:
 		response.Status = s.status()
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/podskew/podskew/lab/boot"
 )
 
-// imagePath is where the i-th image's binary lies for all nodes.
+// imagePath is where the i-th file of the images lies for all nodes.
 func imagePath(i int) string { return fmt.Sprintf("%s/images/%d", boot.Base, i) }
 
 // copyImages copies the inherited image files into the lab's tmpfs: the originals may change or vanish while the lab
@@ -19,7 +19,7 @@ func copyImages(n int) error {
 	}
 	for i := range n {
 		if err := copyImage(i); err != nil {
-			return fmt.Errorf("copying image %d: %w", i, err)
+			return fmt.Errorf("copying file %d of the images: %w", i, err)
 		}
 	}
 	return nil

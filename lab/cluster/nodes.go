@@ -24,8 +24,10 @@ const nodeFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEW
 // runningNode is a node whose namespaces exist.
 type runningNode struct {
 	Node
-	pid   int      // of its process 1
-	start *os.File // a byte starts its processes
+	pid   int           // of its process 1
+	start *os.File      // a byte starts its processes, more restart one of them
+	gone  chan struct{} // closed when its process 1 has ended
+	again chan string   // names of processes that were restarted
 }
 
 // KubeletConfig is what the role that runs a node's kubelet reads, as JSON, from the file named by its argument.
@@ -43,10 +45,11 @@ type KubeletConfig struct {
 	IgnoreUser bool // the user namespace has one user only
 }
 
-// KubeletImage is an image and where the node finds its binary.
+// KubeletImage is an image and where the node finds its binary and its libraries.
 type KubeletImage struct {
 	ImageFile
-	Source string
+	Source         string
+	LibrarySources []string // as Libraries
 }
 
 // nodeInit is the component name of a node's process 1.
@@ -87,7 +90,7 @@ func (s *supervisor) startNode(ctx context.Context, lan *podnet.LAN, n Node) (*r
 		return nil, fmt.Errorf("starting node %s: %w", n.Name, err)
 	}
 	setUp := make(chan struct{})
-	go s.followNode(n, news, setUp)
+	go s.followNode(r, news, setUp)
 	select {
 	case <-setUp:
 	case <-ctx.Done():
@@ -122,15 +125,19 @@ func (s *supervisor) cloneNode(ctx context.Context, n Node, spec *boot.NodeSpec)
 		_ = f.Close()
 	}
 	s.processes.set(self, stateRunning)
-	go func() { s.processes.ended(self, howEnded(cmd.Wait())) }()
+	r := &runningNode{Node: n, pid: cmd.Process.Pid, start: startPipe.w, gone: make(chan struct{}), again: make(chan string, 1)}
+	go func() {
+		defer close(r.gone)
+		s.processes.ended(self, howEnded(cmd.Wait()))
+	}()
 	if err := json.NewEncoder(specPipe.w).Encode(spec); err != nil {
 		return nil, nil, err
 	}
-	return &runningNode{Node: n, pid: cmd.Process.Pid, start: startPipe.w}, newsPipe.r, specPipe.w.Close()
+	return r, newsPipe.r, specPipe.w.Close()
 }
 
 // followNode reads what the node reports until it ends; the first report says that it is set up.
-func (s *supervisor) followNode(n Node, news *os.File, setUp chan<- struct{}) {
+func (s *supervisor) followNode(n *runningNode, news *os.File, setUp chan<- struct{}) {
 	defer news.Close()
 	lines := bufio.NewScanner(news)
 	for first := true; lines.Scan(); first = false {
@@ -139,6 +146,11 @@ func (s *supervisor) followNode(n Node, news *os.File, setUp chan<- struct{}) {
 			continue
 		}
 		switch {
+		case report.Restarted:
+			select {
+			case n.again <- report.Process:
+			default: // nobody waits any more
+			}
 		case report.Process != "":
 			s.processes.ended(component{node: n.Name, name: report.Process}, report.Problem)
 		case report.Problem != "":
@@ -152,12 +164,19 @@ func (s *supervisor) followNode(n Node, news *os.File, setUp chan<- struct{}) {
 // releaseNodes lets the nodes start their processes.
 func (s *supervisor) releaseNodes() error {
 	for _, r := range s.running {
-		for _, name := range processNames(r.Node) {
-			s.processes.set(component{node: r.Name, name: name}, stateRunning)
+		if err := s.release(r); err != nil {
+			return err
 		}
-		if _, err := r.start.Write([]byte{1}); err != nil {
-			return fmt.Errorf("starting the processes of node %s: %w", r.Name, err)
-		}
+	}
+	return nil
+}
+
+func (s *supervisor) release(r *runningNode) error {
+	for _, name := range processNames(r.Node) {
+		s.processes.set(component{node: r.Name, name: name}, stateRunning)
+	}
+	if _, err := r.start.Write([]byte{1}); err != nil {
+		return fmt.Errorf("starting the processes of node %s: %w", r.Name, err)
 	}
 	return nil
 }
@@ -212,8 +231,14 @@ func (s *supervisor) writeKubeletConfig(dir string, n Node) (string, error) {
 		Kubeconfig: kubeconfigFile("kubelet-" + n.Name), CAFile: caFile(), CertFile: cert, KeyFile: key,
 		ClusterDNS: dnsServiceIP, Domain: clusterDomain, IgnoreUser: s.config.IgnoreUser,
 	}
-	for i, image := range s.config.Images {
-		config.Images = append(config.Images, KubeletImage{ImageFile: image, Source: imagePath(i)})
+	at := 0
+	for _, image := range s.config.Images {
+		known := KubeletImage{ImageFile: image, Source: imagePath(at)}
+		for i := range image.Libraries {
+			known.LibrarySources = append(known.LibrarySources, imagePath(at+1+i))
+		}
+		at += 1 + len(image.Libraries)
+		config.Images = append(config.Images, known)
 	}
 	data, err := json.Marshal(config)
 	if err != nil {

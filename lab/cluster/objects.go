@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -31,16 +32,25 @@ func created[T any](_ T, err error) error {
 // there before the first pod is; the kubelet adopts the object it finds.
 func (s *supervisor) createNodes(ctx context.Context) error {
 	for _, n := range s.nodes {
-		if err := created(s.client.CoreV1().Nodes().Create(ctx, nodeObject(n), metav1.CreateOptions{})); err != nil {
+		if err := created(s.client.CoreV1().Nodes().Create(ctx, nodeObject(n, s.config.Images), metav1.CreateOptions{})); err != nil {
 			return fmt.Errorf("creating node %s: %w", n.Name, err)
 		}
 	}
 	return nil
 }
 
-func nodeObject(n Node) *corev1.Node {
+// imagesAnnotation lists on a node the images that its pods can have, separated by commas: the kubelet's own list, in
+// the node's status, comes seconds later.
+const imagesAnnotation = "podskew.dev/images"
+
+func nodeObject(n Node, images []ImageFile) *corev1.Node {
+	names := make([]string, 0, len(images))
+	for _, image := range images {
+		names = append(names, image.Name)
+	}
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: n.Name, Labels: map[string]string{corev1.LabelHostname: n.Name},
+		Annotations: map[string]string{imagesAnnotation: strings.Join(names, ",")},
 	}}
 	if n.Zone != "" {
 		object.Labels[corev1.LabelTopologyZone] = n.Zone

@@ -38,6 +38,7 @@ type processes struct {
 
 	mu    sync.Mutex
 	state map[component]string
+	off   map[string]bool // nodes without power: what of theirs ends is no failure
 }
 
 // component names a process; node is empty in the control plane.
@@ -67,7 +68,7 @@ const (
 )
 
 func newProcesses(fail context.CancelCauseFunc) *processes {
-	return &processes{fail: fail, state: map[component]string{}}
+	return &processes{fail: fail, state: map[component]string{}, off: map[string]bool{}}
 }
 
 // set notes the state of a component.
@@ -77,10 +78,25 @@ func (p *processes) set(c component, state string) {
 	p.state[c] = state
 }
 
-// ended notes that a component is gone and ends the lab.
+// ended notes that a component is gone and ends the lab, unless its node has no power.
 func (p *processes) ended(c component, problem string) {
-	p.set(c, stateEnded)
+	if p.set(c, stateEnded); p.isOff(c.node) {
+		return
+	}
 	p.fail(&ComponentError{Component: c.String(), Problem: problem, Log: logTail(c.log())})
+}
+
+// power notes whether a node has power.
+func (p *processes) power(node string, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.off[node] = !on
+}
+
+func (p *processes) isOff(node string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return node != "" && p.off[node]
 }
 
 // list returns all components, those of the control plane first, each group by name.

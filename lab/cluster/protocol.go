@@ -15,10 +15,21 @@ type Config struct {
 	IgnoreUser bool        // the user namespace has a single user, so no container can run as another
 }
 
-// ImageFile is an image made of one static binary: its entrypoint.
+// ImageFile is an image made of one binary, its entrypoint, and of what that needs to run.
 type ImageFile struct {
-	Name string // as pods name it
-	Path string // of the binary inside the container
+	Name      string   // as pods name it
+	Path      string   // of the binary inside the container
+	Libraries []string // paths inside the container of shared libraries; their files follow the binary's
+	ID        string   // "sha256:" and 64 hex digits; "": the digest of the contents
+}
+
+// fileCount is the number of inherited files of images.
+func fileCount(images []ImageFile) int {
+	n := len(images)
+	for _, image := range images {
+		n += len(image.Libraries)
+	}
+	return n
 }
 
 // EventKind says what an event of the supervisor is about.
@@ -42,7 +53,21 @@ type Event struct {
 // Request is what a caller asks over the control socket. One request is one connection; the standard input, output
 // and error of a command travel with it as file descriptors.
 type Request struct {
-	Exec *ExecRequest `json:"exec,omitempty"` // nil asks for the status
+	Exec *ExecRequest `json:"exec,omitempty"` // with Node both nil, this asks for the status
+	Node *NodeRequest `json:"node,omitempty"`
+}
+
+// The actions of a NodeRequest.
+const (
+	NodeKill         = "kill"          // as by a power cut: all it runs is gone at once, and nothing leaves it any more
+	NodeStart        = "start"         // one that was killed, with empty disks; answered when it is ready
+	NodeRestartProxy = "restart-proxy" // its kube-proxy ends and another starts
+)
+
+// NodeRequest does something to a node.
+type NodeRequest struct {
+	Node   string `json:"node"`
+	Action string `json:"action"` // one of the above
 }
 
 // ExecRequest runs a command of the host in the namespaces of a node.

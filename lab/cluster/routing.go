@@ -37,7 +37,7 @@ func nodeRoutes(nodes []Node, n Node) []podnet.Route {
 }
 
 // balancerRoutes lead to the addresses of load balancers: connections are dealt to the workers, as a router does that
-// hears of an address from each of them. Nobody asks a worker whether it has a pod.
+// hears of an address from each of them. An address whose nodes have been asked has a way of its own (see checkHealth).
 func balancerRoutes(nodes []Node) []podnet.Route {
 	route := podnet.Route{To: netip.MustParsePrefix(balancersCIDR)}
 	for _, n := range nodes {

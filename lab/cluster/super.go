@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podskew/podskew/lab/boot"
+	"github.com/podskew/podskew/lab/podnet"
 )
 
 // KubeconfigName is the caller's kubeconfig in the run directory.
@@ -27,8 +28,13 @@ type supervisor struct {
 	nodes     []Node
 	events    *eventWriter
 	processes *processes
+	balancers *balancers
 	client    kubernetes.Interface
 	log       *slog.Logger
+
+	changing sync.Mutex // a node at a time
+	ctx      context.Context
+	lan      *podnet.LAN
 
 	mu      sync.Mutex
 	running []*runningNode // nil until the nodes' namespaces exist
@@ -63,8 +69,8 @@ func runSuper(args []string, events *eventWriter, log *slog.Logger) error {
 	if err := json.NewDecoder(os.NewFile(boot.FDConfig, "config")).Decode(&config); err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
-	if images != len(config.Images) {
-		return fmt.Errorf("got %d image files for %d images", images, len(config.Images))
+	if want := fileCount(config.Images); images != want {
+		return fmt.Errorf("got %d files of images, not %d", images, want)
 	}
 	host, err := inheritedListener(boot.FDListener)
 	if err != nil {
@@ -77,7 +83,7 @@ func runSuper(args []string, events *eventWriter, log *slog.Logger) error {
 	ctx, fail := context.WithCancelCause(context.Background())
 	s := &supervisor{
 		config: config, nodes: Nodes(config.Workers), events: events, log: log,
-		processes: newProcesses(fail), state: StateStarting,
+		processes: newProcesses(fail), balancers: newBalancers(), state: StateStarting, ctx: ctx,
 	}
 	go s.serveControl(control)
 	if err := s.start(ctx, host); err != nil {
@@ -89,6 +95,7 @@ func runSuper(args []string, events *eventWriter, log *slog.Logger) error {
 	s.setState(StateReady)
 	events.send(Event{Kind: EventReady})
 	go s.balance(ctx)
+	go s.checkHealth(ctx)
 	<-ctx.Done()
 	s.setState(StateFailed)
 	return context.Cause(ctx)
@@ -105,6 +112,7 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 	if err != nil {
 		return err
 	}
+	s.lan = lan
 	if err := s.processes.start(ctx, "etcd", etcdArgs()); err != nil {
 		return err
 	}
@@ -119,7 +127,7 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 	if err := s.processes.start(ctx, "kube-apiserver", apiServerArgs()); err != nil {
 		return err
 	}
-	if err := copyImages(len(s.config.Images)); err != nil {
+	if err := copyImages(fileCount(s.config.Images)); err != nil {
 		return err
 	}
 	if err := s.startNodes(ctx, lan); err != nil {

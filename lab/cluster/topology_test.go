@@ -77,7 +77,7 @@ func TestProcessNames(t *testing.T) {
 
 func TestNodeObject(t *testing.T) {
 	nodes := Nodes(1)
-	worker, external := nodeObject(nodes[0]), nodeObject(nodes[1])
+	worker, external := nodeObject(nodes[0], nil), nodeObject(nodes[1], nil)
 	wantLabels := map[string]string{"kubernetes.io/hostname": "worker", "topology.kubernetes.io/zone": "a"}
 	if diff := cmp.Diff(wantLabels, worker.Labels); diff != "" {
 		t.Errorf("the worker's labels (-want +got):\n%s", diff)

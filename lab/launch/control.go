@@ -201,3 +201,16 @@ func awaitGone(ctx context.Context, path string) (bool, error) {
 		}
 	}
 }
+
+// ChangeNode does something to a node of a lab and returns when it is done.
+func ChangeNode(ctx context.Context, path string, request cluster.NodeRequest) error {
+	status, err := Inspect(ctx, path)
+	if err != nil {
+		return err
+	}
+	if status.State == cluster.StateStopped || status.State == cluster.StateFailed {
+		return fmt.Errorf("%s: %w", path, ErrNotRunning)
+	}
+	_, err = call(ctx, path, cluster.Request{Node: &request})
+	return err
+}

@@ -31,11 +31,13 @@ type Options struct {
 	Step      func(text string) // is told about each step; it must not block
 }
 
-// Image is an image made of one static binary of the machine.
+// Image is an image made of one binary of the machine.
 type Image struct {
-	Name string // as pods name it
-	File string // on the machine
-	Path string // inside the container
+	Name      string   // as pods name it
+	File      string   // on the machine
+	Path      string   // inside the container
+	Libraries []string // of a binary that is not static: what it needs to run, at these paths on the machine and inside
+	ID        string   // "sha256:" and 64 hex digits; "": the digest of the contents
 }
 
 // Lab is a running lab. Close must be called.
@@ -114,9 +116,14 @@ func (r *runDir) launch(ctx context.Context, o Options, id identity) (*Lab, *con
 	files.add(host.File())
 	events := files.pipe(true)
 	files.add(r.listenControl())
+	images := 0
 	for _, image := range o.Images {
 		files.add(os.Open(image.File))
-		config.Images = append(config.Images, cluster.ImageFile{Name: image.Name, Path: image.Path})
+		for _, path := range image.Libraries {
+			files.add(os.Open(path))
+		}
+		images += 1 + len(image.Libraries)
+		config.Images = append(config.Images, cluster.ImageFile{Name: image.Name, Path: image.Path, Libraries: image.Libraries, ID: image.ID})
 	}
 	if files.err != nil {
 		return nil, nil, files.err
@@ -127,7 +134,7 @@ func (r *runDir) launch(ctx context.Context, o Options, id identity) (*Lab, *con
 	if err := r.writeState(r.status); err != nil {
 		return nil, nil, err
 	}
-	lab, err := r.start(ctx, id, files.files, len(o.Images))
+	lab, err := r.start(ctx, id, files.files, images)
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting the lab's first process: %w", err)
 	}

@@ -97,9 +97,13 @@ func newRuntime(c cluster.KubeletConfig) (*cri.Server, error) {
 func images(files []cluster.KubeletImage) []cri.Image {
 	var out []cri.Image
 	for _, f := range files {
-		out = append(out, cri.Image{
-			Name: f.Name, Files: map[string]string{f.Path: f.Source}, Entrypoint: []string{f.Path}, UID: imageUser,
-		})
+		image := cri.Image{
+			Name: f.Name, ID: f.ID, Files: map[string]string{f.Path: f.Source}, Entrypoint: []string{f.Path}, UID: imageUser,
+		}
+		for i, path := range f.Libraries {
+			image.Files[path] = f.LibrarySources[i]
+		}
+		out = append(out, image)
 	}
 	return out
 }

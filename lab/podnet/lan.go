@@ -18,6 +18,9 @@ import (
 // uplink is the name of a node's or pod's interface, seen from inside it.
 const uplink = "eth0"
 
+// linkPrefix and a node's name are the name of its link, seen from the bridge.
+const linkPrefix = "lan-"
+
 // bridgeName is the name of the LAN's bridge.
 const bridgeName = "lan"
 
@@ -76,9 +79,10 @@ func NewLAN(address netip.Prefix) (*LAN, error) {
 // with that address, and the routes.
 func (l *LAN) Join(name string, pid int, address netip.Prefix, routes []Route) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "lan-" + name
+	attrs.Name = linkPrefix + name
 	attrs.MasterIndex = l.bridge.Attrs().Index
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: uplink, PeerNamespace: netlink.NsPid(pid)}
+	// A node that starts again has the same address on the wire: others may still know it by that.
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: uplink, PeerNamespace: netlink.NsPid(pid), PeerHardwareAddr: hardwareAddress(address.Addr())}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("creating the link of %s: %w", name, err)
 	}
@@ -94,6 +98,27 @@ func (l *LAN) Join(name string, pid int, address netip.Prefix, routes []Route) e
 		return fmt.Errorf("configuring the network of %s: %w", name, err)
 	}
 	return nil
+}
+
+// Cut takes a namespace's link away, both ends of it: nothing goes in or out any more. One that is not there is no error.
+func (l *LAN) Cut(name string) error {
+	link, err := netlink.LinkByName(linkPrefix + name)
+	if absent(err) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil && !absent(err) {
+		return fmt.Errorf("cutting the link of %s: %w", name, err)
+	}
+	return nil
+}
+
+// hardwareAddress is what an address on the LAN has on the wire: locally administered, and the address itself.
+func hardwareAddress(a netip.Addr) net.HardwareAddr {
+	b := a.AsSlice()
+	return append(net.HardwareAddr{0x0a, 'l'}, b[len(b)-4:]...)
 }
 
 // AddRoutes adds routes to the calling process's network namespace.
