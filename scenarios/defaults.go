@@ -30,26 +30,33 @@ func setDefaults(s *Scenario) {
 	if absent("spec.echo.replicas") && absent("spec.echo.placement") {
 		s.Spec.Echo.Replicas = defaultReplicas
 	}
-	defaultService(&s.Spec.Service, absent)
+	defaultService(&s.Spec.Service, "spec.service", absent)
+	for i := range s.Spec.Services {
+		defaultService(&s.Spec.Services[i], fmt.Sprintf("spec.services[%d]", i), absent)
+	}
+	defaultGateway(s.Spec.Gateway, absent)
 	for i := range s.Spec.Clients {
+		defaultSession(s.Spec.Clients[i].Session)
 		defaultClient(&s.Spec.Clients[i], func(field string) bool { return absent("spec.clients[%d].%s", i, field) })
 	}
+	defaultInEcho(s, absent)
 }
 
-func defaultService(svc *Service, absent func(string, ...any) bool) {
-	if absent("spec.service.type") {
+// defaultService gives the Service at a path what its file leaves out.
+func defaultService(svc *Service, base string, absent func(string, ...any) bool) {
+	if absent("%s.type", base) {
 		svc.Type = "ClusterIP"
 	}
-	if absent("spec.service.sessionAffinity") {
+	if absent("%s.sessionAffinity", base) {
 		svc.SessionAffinity = "None"
 	}
-	if absent("spec.service.internalTrafficPolicy") {
+	if absent("%s.internalTrafficPolicy", base) {
 		svc.InternalTrafficPolicy = "Cluster"
 	}
-	if absent("spec.service.externalTrafficPolicy") && hasNodePort(svc.Type) {
+	if absent("%s.externalTrafficPolicy", base) && hasNodePort(svc.Type) {
 		svc.ExternalTrafficPolicy = "Cluster"
 	}
-	if svc.SessionAffinity == "ClientIP" && absent("spec.service.sessionAffinityConfig.clientIP.timeoutSeconds") {
+	if svc.SessionAffinity == "ClientIP" && absent("%s.sessionAffinityConfig.clientIP.timeoutSeconds", base) {
 		svc.SessionAffinityConfig = &SessionAffinityConfig{}
 		svc.SessionAffinityConfig.ClientIP.TimeoutSeconds = defaultAffinitySeconds
 	}

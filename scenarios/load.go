@@ -38,6 +38,9 @@ func Load(name string, data []byte) (*Scenario, error) {
 	}
 	(&structure{src: found.src, problems: found}).value("", document, reflect.TypeFor[Scenario]())
 	if err := found.err(); err != nil {
+		if foreign := foreignHead(document, found.src); foreign != nil {
+			return nil, foreign // of something else than a scenario all fields are unknown, which helps nobody
+		}
 		return nil, err
 	}
 	s := &Scenario{src: found.src}
@@ -51,6 +54,30 @@ func Load(name string, data []byte) (*Scenario, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// foreignHead is the problem of a file that says it is something else than a scenario of this version; nil if it does not.
+func foreignHead(document ast.Node, src *source) error {
+	found := &problems{src: src}
+	version, kind := textOf(child(document, "apiVersion")), textOf(child(document, "kind"))
+	const whole = "\"podskew scenarios show keepalive\" prints a whole file"
+	switch {
+	case kind != "" && kind != Kind:
+		found.add("kind", "%q is not a scenario: write apiVersion: %s and kind: %s; %s", kind, APIVersion, Kind, whole)
+	case version != "" && version != APIVersion:
+		found.add("apiVersion", "%q is not supported: write apiVersion: %s; %s", version, APIVersion, whole)
+	default:
+		return nil
+	}
+	return found.err()
+}
+
+// textOf is a text of the file, "" if the node is none.
+func textOf(node ast.Node) string {
+	if text, ok := node.(*ast.StringNode); ok {
+		return text.Value
+	}
+	return ""
 }
 
 // parse returns the root node of the file's only document, or nil and notes why.
@@ -83,6 +110,10 @@ func parse(text string, found *problems) (root ast.Node) {
 			return nil
 		}
 		root = document.Body
+	}
+	if root == nil && strings.Count("\n"+text, "\n---") > 1 {
+		found.add("", "the first of several documents is empty: one file holds one scenario, after one line --- at most")
+		return nil
 	}
 	if root == nil {
 		found.add("", "empty: a scenario starts with apiVersion: %s and kind: %s", APIVersion, Kind)
@@ -161,7 +192,38 @@ func (p *problems) addParser(err error) {
 		}
 	}
 	message, _, _ = strings.Cut(message, "\n")
-	p.addAt(at, "", "not valid YAML: %s", strings.ToValidUTF8(message, "?"))
+	line := ""
+	if at.line >= 1 && at.line <= len(p.src.lines) {
+		line = p.src.lines[at.line-1]
+	}
+	message = strings.ToValidUTF8(message, "?")
+	if advice := yamlAdvice(message, line, p.src.lines); advice != "" {
+		message += ": " + advice
+	}
+	p.addAt(at, "", "not valid YAML: %s", message)
+}
+
+// yamlAdvice says what to write where the YAML library only says what it did not expect; "" if nobody knows.
+func yamlAdvice(message, line string, lines []string) string {
+	conflict := func(line string) bool { return strings.HasPrefix(line, "<<<<<<< ") || strings.HasPrefix(line, ">>>>>>> ") }
+	switch {
+	case slices.ContainsFunc(lines, conflict):
+		return "a merge left both sides in the file: keep one, and remove the lines with <<<<<<<, ======= and >>>>>>>"
+	case strings.Contains(line, "{{"):
+		return "{{ }} is a template: write the value, or render the file first"
+	case strings.Contains(message, "found character '\t'"):
+		return "YAML is indented with blanks, never with tabs: write two blanks for each step"
+	case strings.Contains(message, "mapping value is not allowed"):
+		return "text with a colon and a blank in it needs quotes, and the fields of one mapping need the same indent"
+	case strings.Contains(message, "value is not allowed in this context"):
+		return "give all fields of one mapping the same indent, and those below a field more than it has"
+	case strings.Contains(message, "quoted text"):
+		return "a quote that begins needs one that ends: add it at the end of the text"
+	case strings.Contains(message, "end token"), strings.Contains(message, "flow map"), strings.Contains(message, "flow sequence"):
+		return "every { needs its } and every [ its ]"
+	default:
+		return ""
+	}
 }
 
 // Marshal returns the scenario as a file that [Load] reads back to the same scenario.

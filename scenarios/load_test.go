@@ -109,7 +109,8 @@ func TestLoadErrors(t *testing.T) {
 	web := "- name: web\n      connections: 4\n      duration: 5s\n"
 	rows := []struct{ name, text string }{
 		{"an unknown field names the nearest", scenario(t, "      connections: 4", "      conections: 4")},
-		{"an unknown field with no near one lists all", scenario(t, "    replicas: 6", "    image: nginx")},
+		{"an unknown field with no near one lists all", scenario(t, "    replicas: 6", "    colour: red")},
+		{"an image is not chosen here", scenario(t, "    replicas: 6", "    image: nginx")},
 		{"a wrong type says which type is wanted", scenario(t, "connections: 4", "connections: many", "metadata:\n  name: base", "metadata: base", "expect:\n    - finding: Balanced", "expect:\n    - Balanced")},
 		{"a list or mapping in the wrong place is named", scenario(t, "replicas: 6", "replicas: [6]", "name: web", "name: {a: b}", "  events:\n    - {at: 2s, scale: 12}\n", "  events: 3\n")},
 		{"a quoted number is told to lose its quotes", scenario(t, "connections: 4", `connections: "4"`)},
@@ -175,6 +176,8 @@ func TestLoadErrors(t *testing.T) {
 		{"a rate of zero never ends", scenario(t, "requests: 600", "requests: 600\n      rate: 10\n      rates: [{at: 1s, rate: 0}]")},
 		{"an open loop has its own schedule", scenario(t, "connections: 4", "connections: 4\n      rate: 100\n      concurrency: 2\n      thinkTime: 10ms", "requests: 600", "requests: 600\n      rate: 2000000")},
 		{"changes of rate stand in order of time", scenario(t, "connections: 4", "connections: 4\n      rate: 100\n      rates: [{at: 2s, rate: 200}, {at: 1s, rate: -1}, {at: 5s, ramp: true}, {rate: 3}]")},
+		{"a part in proportion needs a number of requests", scenario(t, "connections: 4", "connections: 4\n      zipfExponent: 1", "requests: 600", "requests: 600\n      poolPolicy: lru\n      zipfExponent: 11")},
+		{"a warm-up is bounded", scenario(t, "  clients:", "  warmUp: 61m\n  clients:")},
 		{"arrivals need a rate", scenario(t, "connections: 4", "connections: 4\n      arrivals: poisson\n      rates: [{at: 2s, rate: 200}]")},
 		{"source addresses are for clients outside", scenario(t, "connections: 4", "connections: 4\n      sourceAddresses: 2", "requests: 600", "requests: 600\n      sourceAddresses: 64")},
 		{"source addresses are bounded", scenario(t, "connections: 4", "connections: 4\n      sourceAddresses: 0", "requests: 600", "requests: 600\n      sourceAddresses: 5000")},
@@ -236,6 +239,7 @@ func TestLoadAcceptsUnusualButValidFiles(t *testing.T) {
 		{"with a LoadBalancer Service dialled at its node port", scenario(t, "type: NodePort", "type: LoadBalancer")},
 		{"with every field of a client in a closed loop", scenario(t, "connections: 4", "connections: 4\n      protocol: http2\n      tls: true\n      streamsPerConnection: 10\n      connectionLifetime: 1s\n      lifetimeJitter: 0.5\n      thinkTime: 1ms\n      connectionsPerSecond: 2.5\n      reconnect: immediate", "connections: 12", "connections: 64\n      sourceAddresses: 64\n      concurrency: 2\n      poolPolicy: mru")},
 		{"with a rate that changes", scenario(t, "connections: 4", "connections: 4\n      rate: 0.5\n      arrivals: poisson\n      rates: [{at: 1s, rate: 200, ramp: true}, {at: 2s, rate: 0}]")},
+		{"with a warm-up and uneven connections", scenario(t, "  clients:", "  warmUp: 2s\n  clients:", "requests: 600", "requests: 600\n      zipfExponent: 1.2")},
 		{"with a load balancer", scenario(t, "type: NodePort", "type: LoadBalancer", "target: nodePort", "target: loadBalancer")},
 		{"with pods dialled one by one", scenario(t, "connections: 4", "connections: 4\n      target: podIP\n      protocol: udp")},
 		{"with names resolved in random order", scenario(t, "type: NodePort", "clusterIP: None", "connections: 4", "connections: 4\n      target: headless\n      resolve: perConnection\n      resolveOrder: random", "target: nodePort", "target: podIP", "vantage: external", "vantage: node")},

@@ -6,7 +6,7 @@ import "slices"
 func FindingCodes() []string {
 	return []string{
 		"Balanced", "ConnectionPinning", "TooFewConnections", "IdleBackends", "UnevenConnectionLoad", "UnexplainedSkew",
-		"RoundRobin", "ForeignBackend",
+		"RoundRobin", "ForeignBackend", "FailingBackend", "MissingEndpoint",
 		"LocalPolicyImbalance", "TopologyImbalance", "NoLocalEndpoint", "NoEndpoints", "StaleEndpoint",
 		"AffinityHeld", "AffinityBroken", "AffinityExpired", "AffinityCapacity", "AffinityPerNode", "AffinityCollapse",
 		"StickyToWrongPod",
@@ -16,16 +16,23 @@ func FindingCodes() []string {
 	}
 }
 
-// Metrics returns the metrics an expectation may name: those of a stream in a report.
+// Metrics returns the metrics an expectation may name: numbers of a stream, in the order of the documentation.
 func Metrics() []string {
 	metrics := []string{
-		"maxOverMean", "cv", "gini", "jain", "effectiveBackends", "idleBackends", "dispersion", "requests", "connections",
-		"requestsPerSecond",
+		"maxOverMean", "cv", "gini", "jain", "effectiveBackends", "idleBackends", "backends", "dispersion", "requests", "connections",
+		"requestsPerSecond", "errors.total", "failedShare",
 	}
 	for _, kind := range []string{"refused", "timeout", "reset", "status", "dns", "parse", "other"} {
 		metrics = append(metrics, "errors."+kind)
 	}
-	return metrics
+	metrics = append(metrics, "p50", "p99", "late", "dropped", "timeToBalance", "newPodShare", "deviations")
+	for _, class := range []string{
+		"client", "client-node", "receiving-node", "pod-gateway", "proxy-pod", "service-vip", "docker-gateway", "link-local", "loopback",
+		"unknown", "unexpected",
+	} {
+		metrics = append(metrics, "sources."+class)
+	}
+	return append(metrics, "affinity.held", "sessions.held", "sessions.rightPod")
 }
 
 // choice is a field with a fixed set of values, some of which the program knows but cannot run yet.
@@ -53,9 +60,9 @@ func vantages() choice {
 func targets() choice {
 	return choice{
 		built: []string{
-			string(TargetClusterIP), string(TargetNodePort), string(TargetLoadBalancer), string(TargetHeadless), string(TargetPodIP),
+			string(TargetClusterIP), string(TargetNodePort), string(TargetLoadBalancer), string(TargetHeadless), string(TargetGateway),
+			string(TargetPodIP),
 		},
-		notBuilt: []string{string(TargetGateway)},
 	}
 }
 

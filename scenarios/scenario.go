@@ -26,18 +26,31 @@ type Metadata struct {
 	Name        string   `yaml:"name"` // a DNS label
 	Description string   `yaml:"description"`
 	Links       []string `yaml:"links,omitempty"`
+	Topic       string   `yaml:"topic,omitempty"` // the question it belongs to in lists: Topics names them; default by what the scenario does
 }
 
 // Spec is what to deploy, who dials it how, and what must come of it.
 type Spec struct {
-	Echo     Echo          `yaml:"echo"`
-	Service  Service       `yaml:"service"`
-	Services []Service     `yaml:"services,omitempty"` // more Services of the same echo pods, each with a name
-	Gateway  *Gateway      `yaml:"gateway,omitempty"`  // for clients with target gateway
-	Clients  []Client      `yaml:"clients"`
-	WarmUp   time.Duration `yaml:"warmUp,omitempty"` // load is sent for so long before time 0 of the run; none of it is counted
-	Events   []Event       `yaml:"events,omitempty"`
-	Expect   []Expect      `yaml:"expect,omitempty"`
+	Requires *Requires `yaml:"requires,omitempty"` // what must be there; where it is not, the scenario is skipped
+	Echo     Echo      `yaml:"echo"`
+	Service  Service   `yaml:"service"`
+	Services []Service `yaml:"services,omitempty"` // more Services of the same echo pods, each with a name
+	Gateway  *Gateway  `yaml:"gateway,omitempty"`  // for clients with target gateway
+	Clients  []Client  `yaml:"clients"`
+	// SharePods has clients that stand in the same place (vantage, node and count) send from the same pods, with the same
+	// addresses: many streams then need few pods. Each is a stream of its own all the same.
+	SharePods bool          `yaml:"sharePods,omitempty"`
+	WarmUp    time.Duration `yaml:"warmUp,omitempty"` // load is sent for so long before time 0 of the run; none of it is counted
+	Events    []Event       `yaml:"events,omitempty"`
+	Expect    []Expect      `yaml:"expect,omitempty"`
+}
+
+// Requires says what a scenario needs of a cluster that not every one has. A run where it is missing is skipped, with the
+// reason, and has not failed. What follows from the scenario itself need not be said: an event killNode needs the lab.
+type Requires struct {
+	ProxyModes []string `yaml:"proxyModes,omitempty"` // kube-proxy's mode is one of these: nftables, iptables, ipvs
+	Providers  []string `yaml:"providers,omitempty"`  // the cluster is one of these: lab, kind, current
+	APIs       []string `yaml:"apis,omitempty"`       // the API server has all of these, such as networking.istio.io/v1
 }
 
 // Echo says how many echo pods there are and where.
@@ -45,7 +58,7 @@ type Echo struct {
 	Replicas  int            `yaml:"replicas,omitempty"`  // spread over the worker nodes by the scheduler; default 3; 0 with Placement
 	Placement map[string]int `yaml:"placement,omitempty"` // node name → pods on it; nodes not named have none
 	Standby   int            `yaml:"standby,omitempty"`   // more pods, spread, that no Service selects until a swap event
-	// Grace is how long a pod serves on after SIGTERM before it drains; default 5s. 0s: it ends at once, as programs do that do
+	// Grace is how long a pod serves on after SIGTERM before it drains; default 3s. 0s: it ends at once, as programs do that do
 	// not handle the signal.
 	Grace *time.Duration `yaml:"grace,omitempty"`
 }
@@ -61,6 +74,7 @@ type Service struct {
 	ExternalTrafficPolicy string                 `yaml:"externalTrafficPolicy,omitempty"`
 	InternalTrafficPolicy string                 `yaml:"internalTrafficPolicy,omitempty"`
 	TrafficDistribution   string                 `yaml:"trafficDistribution,omitempty"`
+	Annotations           map[string]string      `yaml:"annotations,omitempty"` // of its metadata: service.kubernetes.io/topology-mode, what a load balancer's controller reads, …
 }
 
 // SessionAffinityConfig is core/v1's.
@@ -100,7 +114,7 @@ type Client struct {
 	Count                 int           `yaml:"count"`                          // clients, each with its own IP; default 1
 	Node                  string        `yaml:"node,omitempty"`                 // where they stand; "" any worker node, spread (external: the external node)
 	Target                Target        `yaml:"target"`                         // default clusterIP
-	TargetNodes           []string      `yaml:"targetNodes,omitempty"`          // nodePort: whose ports are dialled, connection slots in turn; default every worker node
+	TargetNodes           []string      `yaml:"targetNodes,omitempty"`          // nodePort: whose ports are dialled, connection slots in turn; localhost: 127.0.0.1 of the node the client is on (vantage node); default every worker node
 	Connections           int           `yaml:"connections"`                    // concurrent connections of each client
 	RequestsPerConnection int           `yaml:"requestsPerConnection"`          // 0 (default): as long as the run lasts; 1: a fresh connection per request
 	Requests              int           `yaml:"requests,omitempty"`             // of each client in total, dealt evenly to its connection slots
@@ -143,7 +157,7 @@ type Gateway struct {
 	Replicas int    `yaml:"replicas,omitempty"` // default 1
 	Node     string `yaml:"node,omitempty"`     // where its pods run; "": spread
 	Upstream string `yaml:"upstream,omitempty"` // service (default): the echo Service's ClusterIP; pods: every ready pod, by a headless Service
-	// Policy is how the proxy chooses among pods: roundRobin (default), random, leastConnections, sourceHash, headerHash or cookie.
+	// Policy is, with upstream pods, how the proxy chooses among them: roundRobin (default), random, leastConnections, sourceHash, headerHash or cookie.
 	Policy    string `yaml:"policy,omitempty"`
 	Header    string `yaml:"header,omitempty"`    // of headerHash
 	KeepAlive int    `yaml:"keepAlive,omitempty"` // idle connections to upstreams that are kept for the next request; 0: each request has a new one
@@ -214,9 +228,10 @@ type ServicePatch struct {
 type Expect struct {
 	Finding      string             `yaml:"finding,omitempty"`      // this code is present
 	NoFinding    string             `yaml:"noFinding,omitempty"`    // this code is absent
+	ProxyMode    string             `yaml:"proxyMode,omitempty"`    // only where kube-proxy is in this mode: nftables, iptables or ipvs; elsewhere it is not applicable
 	Stream       string             `yaml:"stream,omitempty"`       // of this client only; "": a finding of any, a metric of all
 	Metric       string             `yaml:"metric,omitempty"`       // a number of the stream: Metrics lists them
-	Shares       map[string]float64 `yaml:"shares,omitempty"`       // node → share of the choices that fell on its pods, 0 to 1; also newPods: pods that were no backends when the load began
+	Shares       map[string]float64 `yaml:"shares,omitempty,flow"`  // node → share of the choices that fell on its pods, 0 to 1; also newPods: pods that were no backends when the load began
 	Distribution string             `yaml:"distribution,omitempty"` // expected: choices fell as the settings say; even: the same on every backend
 	Above        *float64           `yaml:"above,omitempty"`
 	Below        *float64           `yaml:"below,omitempty"`

@@ -66,12 +66,31 @@ func (c *structure) fields(path string, node ast.Node, typ reflect.Type) {
 			c.value(fieldPath(path, key), value, typ)
 			return
 		}
+		if advice := misplaced(key, value); advice != "" {
+			c.problems.addAt(keyAt, fieldPath(path, key), "%s", advice)
+			return
+		}
 		if near := nearest(key, names); near != "" {
 			c.problems.addAt(keyAt, fieldPath(path, key), "unknown field: did you mean %s?", near)
 			return
 		}
 		c.problems.addAt(keyAt, fieldPath(path, key), "unknown field: known here are %s", joinWords(names))
 	})
+}
+
+// misplaced says what to do about keys that are no slips of the hand; "" if nothing special is known.
+func misplaced(key string, value ast.Node) string {
+	_, nothing := value.(*ast.NullNode)
+	switch {
+	case nothing && decimal.MatchString(key):
+		return "a number where a field is wanted: decimals have a point, 1.4, and a comma begins the next field"
+	case key == "ports" || key == "selector":
+		return "unknown field: podskew chooses the ports of its Services and the pods behind them itself: remove it"
+	case key == "image":
+		return "unknown field: the pods are always podskew's own echo pods (--image says where the nodes find them): remove it"
+	default:
+		return ""
+	}
 }
 
 // mapping checks a mapping with free keys.
@@ -132,17 +151,25 @@ func (c *structure) text(path string, node ast.Node) {
 }
 
 func (c *structure) boolean(path string, node ast.Node) {
-	if _, ok := node.(*ast.BoolNode); !ok {
-		c.wrong(path, node, "true or false")
+	if _, ok := node.(*ast.BoolNode); ok {
+		return
 	}
+	want := "true or false"
+	switch strings.ToLower(node.GetToken().Value) {
+	case "yes", "on", "y", "true":
+		want = "true or false: write true"
+	case "no", "off", "n", "false":
+		want = "true or false: write false"
+	}
+	c.wrong(path, node, want)
 }
 
 func (c *structure) integer(path string, node ast.Node) {
 	text := node.GetToken().Value
 	if _, ok := node.(*ast.IntegerNode); !ok {
-		want := "a whole number"
+		want := "a whole number, such as 4"
 		if isScalar(node) && decimal.MatchString(text) {
-			want += ", without quotes: " + text
+			want = "a whole number, without quotes: " + text
 		}
 		c.wrong(path, node, want)
 		return
@@ -163,7 +190,13 @@ func (c *structure) float(path string, node ast.Node) {
 			c.problems.add(path, "%s: write a plain decimal number", node.GetToken().Value)
 		}
 	default:
-		c.wrong(path, node, "a number")
+		want := "a number"
+		if percent, ok := strings.CutSuffix(node.GetToken().Value, "%"); ok {
+			if f, err := strconv.ParseFloat(percent, 64); err == nil {
+				want += ": write " + strconv.FormatFloat(f/100, 'f', -1, 64)
+			}
+		}
+		c.wrong(path, node, want)
 	}
 }
 

@@ -24,6 +24,8 @@ const (
 	minRate              = 0.001     // requests per second
 	maxRate              = 1_000_000 // requests, or connections, per second
 	maxRateSteps         = 1000
+	maxWarmUp            = time.Hour
+	maxZipfExponent      = 10
 	maxStreams           = 1000 // on one connection
 	maxSourceAddresses   = 4000
 	maxAffinitySeconds   = 86400 // Kubernetes' own
@@ -41,9 +43,13 @@ var (
 // validate notes everything in a decoded scenario that cannot be: values out of range and settings that contradict each other.
 func validate(s *Scenario, p *problems) {
 	validateHead(s, p)
+	validateRequires(s.Spec.Requires, p)
 	validateEcho(&s.Spec.Echo, p)
-	validateService(&s.Spec.Service, p)
+	validateServices(s, p)
 	validateClients(s, p)
+	validateInEcho(s, p)
+	validateWarmUp(s, p)
+	validateGateway(s, p)
 	validateEvents(s, p)
 	validateExpectations(s, p)
 }
@@ -59,6 +65,7 @@ func validateHead(s *Scenario, p *problems) {
 	if n := len(s.Metadata.Description); n > maxDescriptionLength {
 		p.add("metadata.description", "%d bytes: at most %d", n, maxDescriptionLength)
 	}
+	topics().check(p, "metadata.topic", s.Metadata.Topic)
 	for i, link := range s.Metadata.Links {
 		if strings.TrimSpace(link) == "" {
 			p.add(fmt.Sprintf("metadata.links[%d]", i), "empty: write a URL or owner/repository#number, or remove it")
@@ -144,78 +151,6 @@ func validateEcho(echo *Echo, p *problems) {
 	}
 }
 
-func validateService(svc *Service, p *problems) {
-	const base = "spec.service."
-	serviceTypes().check(p, base+"type", svc.Type)
-	sessionAffinities().check(p, base+"sessionAffinity", svc.SessionAffinity)
-	trafficPolicies().check(p, base+"internalTrafficPolicy", svc.InternalTrafficPolicy)
-	trafficPolicies().check(p, base+"externalTrafficPolicy", svc.ExternalTrafficPolicy)
-	trafficDistributions().check(p, base+"trafficDistribution", svc.TrafficDistribution)
-	if svc.ClusterIP != "" && svc.ClusterIP != "None" {
-		p.add(base+"clusterIP", "%q: leave it out to be given an address, or write None for a headless Service", svc.ClusterIP)
-	}
-	if svc.Type == "ClusterIP" && p.src.has(base+"externalTrafficPolicy") {
-		p.add(base+"externalTrafficPolicy",
-			"a Service of type ClusterIP has no external traffic: write type: NodePort, or use internalTrafficPolicy")
-	}
-	if svc.ClusterIP == "None" {
-		validateHeadless(svc, p)
-	}
-	validateAffinity(svc, p)
-}
-
-func validateHeadless(svc *Service, p *problems) {
-	const base = "spec.service."
-	if hasNodePort(svc.Type) {
-		p.add(base+"clusterIP", "a Service of type %s cannot be headless: remove clusterIP: None, or write type: ClusterIP", svc.Type)
-	}
-	if svc.SessionAffinity == "ClientIP" {
-		p.add(base+"sessionAffinity", "has no effect on a headless Service, which no kube-proxy handles: remove it")
-	}
-}
-
-func validateAffinity(svc *Service, p *problems) {
-	const base = "spec.service."
-	if svc.SessionAffinity != "ClientIP" {
-		if p.src.has(base + "sessionAffinityConfig") {
-			p.add(base+"sessionAffinityConfig", "has no effect without sessionAffinity: ClientIP: add that, or remove this")
-		}
-		return
-	}
-	checkRange(p, base+"sessionAffinityConfig.clientIP.timeoutSeconds",
-		svc.SessionAffinityConfig.ClientIP.TimeoutSeconds, 1, maxAffinitySeconds)
-}
-
-func validateEvents(s *Scenario, p *problems) {
-	longest := time.Duration(0)
-	for i := range s.Spec.Clients {
-		longest = max(longest, s.Spec.Clients[i].Duration)
-	}
-	for i, event := range s.Spec.Events {
-		path := fmt.Sprintf("spec.events[%d]", i)
-		switch {
-		case !p.src.has(path + ".at"):
-			p.add(path+".at", "missing: write when, such as at: 2s")
-		case event.At < 0:
-			p.add(path+".at", "%s is before the start", event.At)
-		case longest == 0:
-			p.add(path+".at", "events need a client that runs for a time: give one a duration instead of requests")
-		case event.At >= longest:
-			p.add(path+".at", "%s is after the end: the longest client runs for %s", event.At, longest)
-		}
-		if !p.src.has(path + ".scale") {
-			p.add(path+".scale", "missing: write the number of pods to scale to, such as scale: 12")
-			continue
-		}
-		if event.Scale != nil {
-			checkRange(p, path+".scale", *event.Scale, 0, maxReplicas)
-		}
-		if p.src.has("spec.echo.placement") {
-			p.add(path+".scale", "pods of a placement cannot be scaled: write spec.echo.replicas instead of placement")
-		}
-	}
-}
-
 // ValidateNodes checks that every node a scenario names exists. The nodes are the cluster's, by name; as kind puts the
 // name of the cluster in front (podskew-worker), the end of a name after a dash is enough where it fits one node only. The
 // error is an [*InvalidError] that points at the places in the file.
@@ -240,7 +175,21 @@ func ValidateNodes(s *Scenario, nodes []string) error {
 			check(path+".node", client.Node)
 		}
 		for j, node := range client.TargetNodes {
+			if node == Localhost {
+				continue
+			}
 			check(fmt.Sprintf("%s.targetNodes[%d]", path, j), node)
+		}
+	}
+	if g := s.Spec.Gateway; g != nil && g.Node != "" {
+		check("spec.gateway.node", g.Node)
+	}
+	checkEventNodes(s, check)
+	for i, e := range s.Spec.Expect {
+		for _, node := range slices.Sorted(maps.Keys(e.Shares)) {
+			if node != NewPods {
+				check(fieldPath(fmt.Sprintf("spec.expect[%d].shares", i), node), node)
+			}
 		}
 	}
 	return found.err()

@@ -25,7 +25,7 @@ func validateClients(s *Scenario, p *problems) {
 			names[c.Name] = i
 		}
 		validateStand(c, path, p)
-		validateTarget(&s.Spec.Service, c, path, p)
+		validateDialled(s, c, path, p)
 		validatePlan(c, path, p)
 		validateProtocol(c, path, p)
 		validateConnections(c, path, p)

@@ -2,8 +2,26 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
+	"time"
+)
+
+// NewPods is the key of Expect.Shares that stands for all pods that were no backends when the load began.
+const NewPods = "newPods"
+
+// The values of Expect.Distribution.
+const (
+	DistributionExpected = "expected"
+	DistributionEven     = "even"
+)
+
+// Bounds of Expect.Confidence. Above the upper one a simulation could not tell.
+const (
+	minConfidence = 0.5
+	maxConfidence = 0.999999
 )
 
 func validateExpectations(s *Scenario, p *problems) {
@@ -22,36 +40,80 @@ func validateExpectations(s *Scenario, p *problems) {
 			p.add(path+".stream", "there is no client %q: %s", e.Stream, instead(e.Stream, streams))
 		}
 		validateExpect(e, path, p)
+		proxyModes().check(p, path+".proxyMode", e.ProxyMode)
+		validateEventNeeded(s, e, path, p)
 	}
 	validateContradictions(s.Spec.Expect, p)
 }
 
 func validateExpect(e *Expect, path string, p *problems) {
 	given := 0
-	for _, field := range []string{e.Finding, e.NoFinding, e.Metric} {
-		if field != "" {
+	for _, field := range []string{"finding", "noFinding", "metric", "shares", "distribution"} {
+		if p.src.has(path + "." + field) {
 			given++
 		}
 	}
 	if given != 1 {
-		p.add(path, "write exactly one of finding, noFinding and metric")
+		p.add(path, "write exactly one of finding, noFinding, metric, shares and distribution")
 		return
 	}
-	checkKnown(p, path+".finding", "finding", e.Finding, FindingCodes())
-	checkKnown(p, path+".noFinding", "finding", e.NoFinding, FindingCodes())
-	checkKnown(p, path+".metric", "metric", e.Metric, Metrics())
+	for _, name := range []struct {
+		field, what, value string
+		known              []string
+	}{
+		{"finding", "finding", e.Finding, FindingCodes()}, {"noFinding", "finding", e.NoFinding, FindingCodes()},
+		{"metric", "metric", e.Metric, Metrics()}, {"distribution", "distribution", e.Distribution, distributions()},
+	} {
+		if at := path + "." + name.field; p.src.has(at) {
+			checkKnown(p, at, name.what, name.value, name.known)
+		}
+	}
+	validateShares(e, path, p)
 	validateBounds(e, path, p)
+	validateWindow(e, path, p)
+	validateConfidence(e, path, p)
 }
+
+func distributions() []string { return []string{DistributionExpected, DistributionEven} }
 
 // checkKnown notes a name that is not in the list.
 func checkKnown(p *problems, path, what, name string, known []string) {
-	if name == "" || slices.Contains(known, name) {
-		return
+	switch {
+	case slices.Contains(known, name):
+	case name == "":
+		p.add(path, "empty: write the name of a %s, such as %s", what, known[0])
+	default:
+		p.add(path, "there is no %s %q: %s", what, name, instead(name, known))
 	}
-	p.add(path, "there is no %s %q: %s", what, name, instead(name, known))
 }
 
-// validateBounds checks above, below and equals: a metric needs one, a finding has none.
+// validateShares checks that shares are shares, and that those of nodes add up to no more than all.
+func validateShares(e *Expect, path string, p *problems) {
+	at := path + ".shares"
+	if !p.src.has(at) {
+		return
+	}
+	if len(e.Shares) == 0 {
+		p.add(at, "empty: write nodes and the share of the choices that falls on their pods, such as {worker: 0.25, worker2: 0.75}")
+	}
+	total := 0.0
+	for _, node := range slices.Sorted(maps.Keys(e.Shares)) {
+		share, key := e.Shares[node], fieldPath(at, node)
+		if node != NewPods {
+			checkNodeName(p, key, node)
+			total += share
+		}
+		if !(share >= 0 && share <= 1) { // not a number is none
+			p.add(key, "%g is no share: write a number from 0 to 1, such as 0.25 for a quarter", share)
+			return
+		}
+	}
+	if total > 1+1e-9 {
+		p.add(at, "the shares of the nodes add up to %.4g: at most 1", total)
+	}
+}
+
+// validateBounds checks above, below and equals: a metric needs one, nothing else has any.
 func validateBounds(e *Expect, path string, p *problems) {
 	bounds := 0
 	for _, bound := range []struct {
@@ -64,7 +126,7 @@ func validateBounds(e *Expect, path string, p *problems) {
 		bounds++
 		switch {
 		case e.Metric == "":
-			p.add(path+"."+bound.field, "only a metric has bounds: remove it, or write metric instead of finding")
+			p.add(path+"."+bound.field, "only a metric has bounds: remove it, or write a metric")
 		case math.IsNaN(*bound.value) || math.IsInf(*bound.value, 0):
 			p.add(path+"."+bound.field, "write a plain number")
 		}
@@ -80,17 +142,82 @@ func validateBounds(e *Expect, path string, p *problems) {
 	}
 }
 
+// validateWindow checks from and to.
+func validateWindow(e *Expect, path string, p *problems) {
+	for _, end := range []struct {
+		field string
+		at    time.Duration
+	}{{"from", e.From}, {"to", e.To}} {
+		at := path + "." + end.field
+		switch {
+		case !p.src.has(at):
+		case e.Finding != "" || e.NoFinding != "":
+			p.add(at, "a finding is about the whole run: remove it, or write a metric, shares or a distribution")
+		case slices.Contains([]string{"timeToBalance", "late", "dropped"}, e.Metric):
+			p.add(at, "%s is about the whole run: remove it", e.Metric)
+		case end.at < 0 || end.at > maxDuration:
+			p.add(at, "%s is out of range: %s to %s", end.at, shortDuration(0), shortDuration(maxDuration))
+		}
+	}
+	if p.src.has(path+".to") && e.To <= e.From {
+		p.add(path+".to", "%s is not after from, %s: nothing lies between", e.To, e.From)
+	}
+}
+
+// validateConfidence checks that what is asked of a test is asked of what is random.
+func validateConfidence(e *Expect, path string, p *problems) {
+	at := path + ".confidence"
+	switch {
+	case !p.src.has(at):
+	case e.Finding != "" || e.NoFinding != "":
+		p.add(at, "findings have a confidence of their own: remove it")
+	case e.Metric != "" && !drawn(e.Metric):
+		p.add(at, "%s is counted, not drawn: it is compared as it is; remove it", e.Metric)
+	case !(e.Confidence >= minConfidence && e.Confidence <= maxConfidence):
+		p.add(at, "%g is out of range: %g to %g", e.Confidence, minConfidence, maxConfidence)
+	}
+}
+
+// drawn reports whether a metric is, or with a confidence can be taken as, a statement about choices and not about one run.
+func drawn(metric string) bool {
+	for _, prefix := range []string{"sources.", "affinity.", "sessions."} {
+		if strings.HasPrefix(metric, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"maxOverMean", "cv", "gini", "jain", "effectiveBackends", "timeToBalance", "newPodShare"}, metric)
+}
+
+// validateEventNeeded notes expectations about what follows an event where there is none.
+func validateEventNeeded(s *Scenario, e *Expect, path string, p *problems) {
+	if len(s.Spec.Events) > 0 {
+		return
+	}
+	if e.Metric == "timeToBalance" || e.Metric == "newPodShare" {
+		p.add(path+".metric", "%s counts from the last event, and there is none: add an event under spec.events", e.Metric)
+	}
+	if _, ok := e.Shares[NewPods]; ok {
+		p.add(fieldPath(path+".shares", NewPods), "there are no new pods without an event: add one under spec.events")
+	}
+}
+
 // validateContradictions notes pairs that cannot both hold: a finding that must be there and must not.
 func validateContradictions(expect []Expect, p *problems) {
-	wanted := map[string]int{}
+	wanted := map[string][]int{}
 	for i, e := range expect {
 		if e.Finding != "" {
-			wanted[e.Finding+"/"+e.Stream] = i
+			wanted[e.Finding+"/"+e.Stream] = append(wanted[e.Finding+"/"+e.Stream], i)
 		}
 	}
 	for i, e := range expect {
-		if first, ok := wanted[e.NoFinding+"/"+e.Stream]; ok && e.NoFinding != "" {
-			p.add(fmt.Sprintf("spec.expect[%d].noFinding", i), "spec.expect[%d] wants this finding: remove one", first)
+		if e.NoFinding == "" {
+			continue
+		}
+		for _, first := range wanted[e.NoFinding+"/"+e.Stream] {
+			if mode := expect[first].ProxyMode; mode == "" || e.ProxyMode == "" || mode == e.ProxyMode {
+				p.add(fmt.Sprintf("spec.expect[%d].noFinding", i), "spec.expect[%d] wants this finding: remove one", first)
+				break
+			}
 		}
 	}
 }

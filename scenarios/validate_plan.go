@@ -26,6 +26,9 @@ func validateEnd(c *Client, path string, p *problems) {
 	case requests && duration:
 		p.add(path+".duration", "requests and duration exclude each other: keep the one that ends the run")
 	case duration:
+		if p.src.has(path + ".zipfExponent") {
+			p.add(path+".zipfExponent", "it deals a number of requests: write requests, such as requests: 3000, instead of duration, or remove it")
+		}
 		checkDuration(p, path+".duration", c.Duration, minDuration, maxDuration)
 	case requests:
 		validateRequests(c, path, p)
@@ -36,6 +39,7 @@ func validateEnd(c *Client, path string, p *problems) {
 
 func validateRequests(c *Client, path string, p *problems) {
 	checkRange(p, path+".requests", c.Requests, 1, maxRequests)
+	validateZipf(c, path+".zipfExponent", p)
 	if c.Requests < 1 || c.Connections < 1 {
 		return
 	}
@@ -52,6 +56,24 @@ func validateRequests(c *Client, path string, p *problems) {
 		p.add(path+".requestsPerConnection",
 			"%d is never reached: each of %d connections sends at most %d of %d requests; write 0 to keep it open, or at most %d",
 			c.RequestsPerConnection, c.Connections, most, c.Requests, most)
+	}
+}
+
+// validateZipf checks how requests are dealt to connections.
+func validateZipf(c *Client, path string, p *problems) {
+	if !p.src.has(path) {
+		return
+	}
+	checkNumber(p, path, c.ZipfExponent, 0, maxZipfExponent)
+	if c.Rate > 0 || c.PoolPolicy != "" {
+		p.add(path, "requests are not dealt to connections beforehand with rate or poolPolicy: remove them, or it")
+	}
+}
+
+// validateWarmUp checks how long load is sent before the run begins.
+func validateWarmUp(s *Scenario, p *problems) {
+	if p.src.has("spec.warmUp") {
+		checkDuration(p, "spec.warmUp", s.Spec.WarmUp, 0, maxWarmUp)
 	}
 }
 

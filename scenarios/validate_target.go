@@ -2,29 +2,43 @@ package scenarios
 
 import "fmt"
 
+// validateDialled checks which Service a client dials, and what of it.
+func validateDialled(s *Scenario, c *Client, path string, p *problems) {
+	svc, base := serviceOf(s, c)
+	if svc == nil {
+		p.add(path+".service", "there is no Service %q: %s", c.Service, instead(c.Service, ServiceNames(s)))
+		svc, base = &s.Spec.Service, "spec.service"
+	}
+	validateTarget(svc, base, c, path, p)
+	if svc.Endpoints == EndpointsNone && c.Target == TargetPodIP {
+		p.add(path+".target", "the Service selects no pods to dial: remove %s.endpoints: none, or write another target", base)
+	}
+}
+
 // validateTarget checks that what a client dials exists with this Service and can be reached from where the client stands.
-func validateTarget(svc *Service, c *Client, path string, p *problems) {
+// base is the Service's path.
+func validateTarget(svc *Service, base string, c *Client, path string, p *problems) {
 	targets().check(p, path+".target", string(c.Target))
 	headless := svc.ClusterIP == "None"
 	switch c.Target {
 	case TargetClusterIP:
 		if headless {
-			p.add(path+".target", "a headless Service has no cluster IP: write target: headless, or remove spec.service.clusterIP: None")
+			p.add(path+".target", "a headless Service has no cluster IP: write target: headless, or remove %s.clusterIP: None", base)
 		}
 		if c.Vantage == VantageExternal {
-			p.add(path+".target", "a cluster IP cannot be reached from outside the cluster: write target: nodePort and spec.service.type: NodePort")
+			p.add(path+".target", "a cluster IP cannot be reached from outside the cluster: write target: nodePort and %s.type: NodePort", base)
 		}
 	case TargetNodePort:
 		if svc.Type == "ClusterIP" {
-			p.add(path+".target", "a Service of type ClusterIP has no node port: write spec.service.type: NodePort")
+			p.add(path+".target", "a Service of type ClusterIP has no node port: write %s.type: NodePort", base)
 		}
 	case TargetLoadBalancer:
 		if svc.Type == "ClusterIP" || svc.Type == "NodePort" {
-			p.add(path+".target", "a Service of type %s has no load balancer: write spec.service.type: LoadBalancer", svc.Type)
+			p.add(path+".target", "a Service of type %s has no load balancer: write %s.type: LoadBalancer", svc.Type, base)
 		}
 	case TargetHeadless:
 		if !headless {
-			p.add(path+".target", "the name of this Service stands for its cluster IP, not for its pods: write spec.service.clusterIP: None")
+			p.add(path+".target", "the name of this Service stands for its cluster IP, not for its pods: write %s.clusterIP: None", base)
 		}
 		refuseOutside(c, "names of the cluster are not known", path, p)
 	case TargetPodIP:
@@ -48,7 +62,12 @@ func validateTargetNodes(c *Client, path string, p *problems) {
 	seen := map[string]bool{}
 	for i, node := range c.TargetNodes {
 		at := fmt.Sprintf("%s.targetNodes[%d]", path, i)
-		checkNodeName(p, at, node)
+		switch {
+		case node != Localhost:
+			checkNodeName(p, at, node)
+		case c.Vantage != VantageNode:
+			p.add(at, "127.0.0.1 is a node's own address only for clients on its network: write vantage: node, or the name of a node")
+		}
 		if seen[node] {
 			p.add(at, "%s is named twice: each node is dialled in turn once", node)
 		}
