@@ -2,10 +2,10 @@ package record
 
 import (
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -35,11 +35,12 @@ const chunk = 1000
 // Writer writes a record line by line. It is safe for concurrent use. Errors stick: the first
 // one is returned by every later call and by Close.
 type Writer struct {
-	mu  sync.Mutex
-	gz  *gzip.Writer
-	enc *json.Encoder
-	buf []byte
-	err error
+	mu    sync.Mutex
+	gz    *gzip.Writer
+	buf   []byte
+	first []byte  // the Run line
+	kept  *keeper // nil: nothing is kept
+	err   error
 }
 
 // NewWriter starts a record on w with its Run line. w stays the caller's to close, after Close.
@@ -49,8 +50,7 @@ func NewWriter(w io.Writer, run Run) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
-	rw := &Writer{gz: gz, enc: json.NewEncoder(gz)}
-	rw.enc.SetEscapeHTML(false)
+	rw := &Writer{gz: gz}
 	return rw, rw.Write(Line{Run: &run, Version: Version})
 }
 
@@ -58,17 +58,17 @@ func NewWriter(w io.Writer, run Run) (*Writer, error) {
 func (w *Writer) Write(l Line) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(l.Connections) > chunk {
-		w.encode(Line{Connections: l.Connections[:chunk]})
-		l.Connections = l.Connections[chunk:]
+	for rows := range slices.Chunk(l.Connections, chunk) {
+		w.note(func() error { return w.encodeConnections(rows) })
 	}
+	l.Connections = nil
 	for len(l.Tallies) > chunk {
-		w.encode(Line{Tallies: l.Tallies[:chunk]})
+		w.note(func() error { return w.encodeLine(Line{Tallies: l.Tallies[:chunk]}) })
 		l.Tallies = l.Tallies[chunk:]
 	}
 	w.encodeSamples(l.Samples)
 	if l.Samples = nil; !l.empty() {
-		w.encode(l)
+		w.note(func() error { return w.encodeLine(l) })
 	}
 	return w.err
 }
@@ -84,26 +84,34 @@ func (w *Writer) encodeSamples(samples []Sample) {
 	for len(samples) > 0 && w.err == nil {
 		c, n := columnsOf(samples)
 		if n == 0 {
-			w.encode(Line{Samples: samples[:1]})
+			w.note(func() error { return w.encodeLine(Line{Samples: samples[:1]}) })
 			samples = samples[1:]
 			continue
 		}
 		samples = samples[n:]
-		var err error
-		if w.buf, err = c.appendTo(w.buf[:0]); err == nil {
-			_, err = w.gz.Write(w.buf)
-		}
-		if err != nil {
-			w.err = fmt.Errorf("writing the record: %w", err)
-		}
+		w.note(func() error { return w.encodeColumns(c) })
 	}
 }
 
-func (w *Writer) encode(l Line) {
+func (w *Writer) encodeColumns(c *Columns) (err error) {
+	if w.buf, err = c.appendTo(w.buf[:0]); err != nil {
+		return err
+	}
+	if w.kept != nil {
+		if err := w.kept.columns(c); err != nil {
+			return err
+		}
+	}
+	_, err = w.gz.Write(w.buf)
+	return err
+}
+
+// note does the next step, if none before it failed.
+func (w *Writer) note(step func() error) {
 	if w.err != nil {
 		return
 	}
-	if err := w.enc.Encode(l); err != nil {
+	if err := step(); err != nil {
 		w.err = fmt.Errorf("writing the record: %w", err)
 	}
 }

@@ -54,6 +54,8 @@ type Facts struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	Pods      []Pod      `json:"pods,omitempty"`
 	Gateway   *Gateway   `json:"gateway,omitempty"` // nil: no layer 7 proxy of the run's own
+	// HealthChecks is what nodes answer a load balancer that asks whether they want a Service's traffic; by Service and node.
+	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
 }
 
 // Gateway is a layer 7 proxy of the run's own: pods with the role gateway, behind a Service.
@@ -113,6 +115,25 @@ type Service struct {
 	TrafficDistribution   string        `json:"trafficDistribution,omitempty"`   // "", PreferClose, PreferSameZone, PreferSameNode
 	LoadBalancerIPs       []string      `json:"loadBalancerIPs,omitempty"`
 	HealthCheckNodePort   int           `json:"healthCheckNodePort,omitempty"`
+	TopologyMode          string        `json:"topologyMode,omitempty"` // annotation service.kubernetes.io/topology-mode
+	// Balancer is which nodes the load balancer deals connections to, where it says so, as the lab's does.
+	Balancer []BalancerNode `json:"balancer,omitempty"`
+}
+
+// BalancerNode is a node that a load balancer deals connections to, in proportion to Weight.
+type BalancerNode struct {
+	Node   string `json:"node"`
+	Weight int    `json:"weight"` // at least 1
+}
+
+// HealthCheck is one node's answer at a Service's healthCheckNodePort.
+type HealthCheck struct {
+	Service   string `json:"service"`
+	Node      string `json:"node"`
+	Status    int    `json:"status"`           // 200: it wants the traffic, 503: it has no ready endpoint of its own; 0: no answer
+	Endpoints int    `json:"endpoints"`        // ready ones of its own
+	Weight    int    `json:"weight,omitempty"` // header X-Load-Balancing-Endpoint-Weight; 0: not there
+	Error     string `json:"error,omitempty"`  // why there is no answer
 }
 
 // ServicePort is one port of a Service.
