@@ -52,7 +52,7 @@ func (t *track) beginLocked(now time.Duration) time.Duration {
 	t.opened, t.counted, t.warmed = now, false, 0
 	t.row = record.Connection{
 		Stream: r.plan.Stream, Agent: r.plan.Agent, ID: int(r.opened.Add(1)), Slot: t.slot,
-		Address: r.targets[t.target].hostPort, Opened: now.Seconds(),
+		Address: r.targets[t.target].hostPort, Opened: seconds(now),
 	}
 	r.open.Add(1)
 	return now
@@ -66,7 +66,7 @@ func (t *track) connected(at time.Duration, local string) {
 }
 
 func (t *track) connectedLocked(at time.Duration, local string) {
-	t.row.Connected, t.row.Local = at.Seconds(), local
+	t.row.Connected, t.row.Local = seconds(at), local
 	if ap, err := netip.ParseAddrPort(local); err == nil {
 		t.run.ports.note(ap)
 	}
@@ -74,7 +74,7 @@ func (t *track) connectedLocked(at time.Duration, local string) {
 
 // connectedFrom is connectedLocked with an address in place of its text; not valid: not known.
 func (t *track) connectedFrom(at time.Duration, local netip.AddrPort) {
-	t.row.Connected = at.Seconds()
+	t.row.Connected = seconds(at)
 	if local.IsValid() {
 		t.row.Local = local.String()
 		t.run.ports.note(local)
@@ -120,7 +120,7 @@ func (t *track) countLocked(q request, from *attribution) {
 	if hash, ok := r.samples.wants(); ok && t.row.ID != 0 { // else it was made on no connection
 		r.samples.offer(hash, record.Sample{
 			Stream: r.plan.Stream, Agent: r.plan.Agent, Connection: t.row.ID,
-			Sent: q.sent.Seconds(), Late: q.late.Seconds(), Latency: q.took.Seconds(), Error: q.kind,
+			Sent: seconds(q.sent), Late: seconds(q.late), Latency: seconds(q.took), Error: q.kind,
 		})
 	}
 }
@@ -190,7 +190,7 @@ func (t *track) finishLocked(now time.Duration, err error) (row record.Connectio
 	if !t.counted {
 		t.countConnection(t.run.observedIP(t.row.Observed))
 	}
-	t.row.Closed, t.row.WarmUp = now.Seconds(), t.warmed
+	t.row.Closed, t.row.WarmUp = seconds(now), t.warmed
 	t.row.Error, t.row.ErrorDetail = classify(err), detail(err)
 	row = t.row
 	t.row = record.Connection{} // no longer open
@@ -243,3 +243,6 @@ func (s *tracks) snapshots(limit int) []record.Connection {
 	}
 	return open
 }
+
+// seconds is the float64 nearest to a time, which Duration.Seconds is not always: records get shorter by it.
+func seconds(d time.Duration) float64 { return float64(d) / float64(time.Second) }
