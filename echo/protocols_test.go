@@ -481,9 +481,6 @@ func TestEverythingEndsInTheDrain(t *testing.T) {
 	ask()
 	began := time.Now()
 	e.stop()
-	for e.server.ready.Load() {
-		time.Sleep(time.Millisecond)
-	}
 	// In the grace period everything is as it was.
 	if _, err := io.WriteString(lines, "x\n"); err != nil {
 		t.Fatal(err)

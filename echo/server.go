@@ -59,7 +59,7 @@ type Options struct {
 	MaxConnections int
 	// IdleTimeout is how long a connection may be idle. 0 means [DefaultIdleTimeout].
 	IdleTimeout time.Duration
-	// Grace is how long to serve on, unready, after the end of the context; 0 is not at all. See [DefaultGrace].
+	// Grace is how long to serve on after the end of the context; 0 is not at all. See [DefaultGrace].
 	Grace time.Duration
 	// Drain is how long requests under way then have; 0 is no time. See [DefaultDrain].
 	Drain time.Duration
@@ -155,8 +155,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return s.Serve(ctx, listeners)
 }
 
-// Serve serves on all listeners, which it closes. When ctx ends the server is unready at once, serves on for the grace
-// period, new connections included, and then drains: it accepts no more, closes idle connections and waits for requests
+// Serve serves on all listeners, which it closes. When ctx ends the server serves on for the grace period, ready and with new
+// connections included: Kubernetes makes a pod that is ending no ready endpoint by itself, and where there is no other it falls
+// back to one that is ending as long as that one says it serves. Then the server is unready and drains: it accepts no more, closes idle connections and waits for requests
 // under way. Streams and connections of lines end with the answer under way, WebSockets are told that the server is
 // going away. It returns nil when it was told to stop, also if requests had to be cut off.
 func (s *Server) Serve(ctx context.Context, listeners Listeners) error {
@@ -180,14 +181,14 @@ func (s *Server) Serve(ctx context.Context, listeners Listeners) error {
 		return fmt.Errorf("serving echo: %w", err)
 	case <-ctx.Done():
 	}
-	s.stopping.Store(true)
-	s.ready.Store(false)
-	s.logger.Info("stopping: not ready any more, serving on", "grace", s.options.Grace.String())
+	s.logger.Info("stopping: serving on", "grace", s.options.Grace.String())
 	select {
 	case err := <-v.ended:
 		return fmt.Errorf("serving echo in the grace period: %w", err)
 	case <-time.After(s.options.Grace):
 	}
+	s.stopping.Store(true)
+	s.ready.Store(false)
 	if err := s.drain(ctx, v, s.options.Drain); err != nil {
 		return fmt.Errorf("serving echo: %w", err)
 	}

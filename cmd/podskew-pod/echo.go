@@ -36,12 +36,11 @@ It speaks, each the same with the same answer:
                 characters without blanks), which comes back as requestID
 
 Query parameters change the answer: delay=50ms, status=503, fail=0.1 (that share gets the status), close=true,
-size=BYTES. Further pages: /healthz, /readyz, /stats, /metrics, /labels. /stats lists connections, 10,000 at a time:
+size=BYTES. Further pages: /healthz, /readyz, /slow, /stats, /metrics, /labels. /stats lists connections, 10,000 at a time:
 ?from=INDEX goes on, ?limit=ROWS asks for more or fewer, ?rows=compact leaves everything else out.
 
 Who it is, it takes from the environment (POD_NAME, NODE_NAME, ..., which the manifest fills from the Downward API) and
-from the volume with the pod's labels and annotations. On SIGTERM it is unready at once, serves on for the grace
-period, and then drains.`,
+from the volume with the pod's labels and annotations. On SIGTERM it serves on for the grace period, ready, and then drains.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkTimes(o); err != nil {
@@ -73,8 +72,8 @@ period, and then drains.`,
 	flags.DurationVar(&o.IdleTimeout, "idle-timeout", echo.DefaultIdleTimeout, "close connections that are idle for this long")
 	flags.DurationVar(&o.Grace, "grace", echo.DefaultGrace, "time to serve on after SIGTERM; with --drain it must stay below the pod's terminationGracePeriodSeconds")
 	flags.DurationVar(&o.Drain, "drain", echo.DefaultDrain, "time for requests under way to end after that")
-	flags.StringVar(&token, "token", "", "token that requests must carry in X-Podskew-Token to flip readiness; visible to others on the machine, prefer --token-file")
-	flags.StringVar(&tokenFile, "token-file", "", "file with that token; without a token nobody can flip readiness")
+	flags.StringVar(&token, "token", "", "token that requests must carry in X-Podskew-Token to flip readiness (/readyz) or to slow the server (/slow); visible to others on the machine, prefer --token-file")
+	flags.StringVar(&tokenFile, "token-file", "", "file with that token; without a token nobody can do either")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the failures that fail=SHARE asks for")
 	flags.BoolVar(&o.LogRequests, "log-requests", false, "log every request")
 	cmd.MarkFlagsMutuallyExclusive("token", "token-file")
