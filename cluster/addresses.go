@@ -16,15 +16,15 @@ import (
 
 // addresses are what the client dials.
 func (r *Run) addresses(c scenarios.Client) ([]record.Address, error) {
-	p := portFor(c)
+	p, service := portFor(c), r.dialledService(c)
 	switch c.Target {
 	case scenarios.TargetClusterIP, "":
-		return clusterIPAddress(r.service, p)
+		return clusterIPAddress(service, p)
 	case scenarios.TargetNodePort:
-		return r.nodePortAddresses(r.service, p, r.layout.dialled[c.Name])
+		return r.nodePortAddresses(service, p, r.layout.dialled[c.Name])
 	case scenarios.TargetLoadBalancer:
 		var out []record.Address
-		for _, to := range ingress(r.service) {
+		for _, to := range ingress(service) {
 			out = append(out, record.Address{HostPort: hostPort(to, p.service)})
 		}
 		if len(out) == 0 {
@@ -32,7 +32,9 @@ func (r *Run) addresses(c scenarios.Client) ([]record.Address, error) {
 		}
 		return out, nil
 	case scenarios.TargetHeadless:
-		return headlessAddress(r.service, p)
+		return headlessAddress(service, p)
+	case scenarios.TargetGateway:
+		return r.gatewayAddresses(c, gatewayPort())
 	case scenarios.TargetPodIP:
 		var out []record.Address
 		for _, ip := range r.pods {
@@ -70,6 +72,13 @@ func (r *Run) nodePortAddresses(s *corev1.Service, p port, nodes []string) ([]re
 	}
 	var out []record.Address
 	for _, name := range nodes {
+		if name == scenarios.Localhost {
+			if ipv6(s) {
+				return nil, errors.New("node ports of IPv6 Services are not served on a loopback address by any kube-proxy: name a node instead of localhost")
+			}
+			out = append(out, record.Address{HostPort: hostPort(loopback, number)})
+			continue
+		}
 		ip, err := r.layout.nodes[name].ip(ipv6(s))
 		if err != nil {
 			return nil, err
@@ -81,13 +90,14 @@ func (r *Run) nodePortAddresses(s *corev1.Service, p port, nodes []string) ([]re
 
 // canaryAddresses are what the client dials to find out whether what it is about to dial leads to all of the run's
 // endpoints. None: nothing stands between it and the pods.
-func (r *Run) canaryAddresses(c scenarios.Client) ([]record.Address, error) {
-	p := httpPort()
+func (r *Run) canaryAddresses(c scenarios.Client, p port) ([]record.Address, error) {
 	switch {
 	case c.Target == scenarios.TargetPodIP:
 		return nil, nil
+	case c.Target == scenarios.TargetGateway:
+		return r.gatewayAddresses(c, r.throughGateway())
 	case c.Target == scenarios.TargetHeadless:
-		return headlessAddress(r.canary, p)
+		return headlessAddress(r.canaryName, p)
 	case c.Target == scenarios.TargetNodePort:
 		return r.nodePortAddresses(r.canary, p, r.layout.dialled[c.Name])
 	case c.Target == scenarios.TargetLoadBalancer && c.Vantage == scenarios.VantageExternal:
@@ -108,8 +118,11 @@ func (r *Run) targets() []string {
 	for _, p := range r.canaryProbes() {
 		out = append(out, p.address)
 	}
-	return out
+	return append(out, r.eventTargets()...)
 }
+
+// loopback is what localhost among the nodes that are dialled stands for.
+const loopback = "127.0.0.1"
 
 func ipv6(s *corev1.Service) bool {
 	ip, err := netip.ParseAddr(s.Spec.ClusterIP)

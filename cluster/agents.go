@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (r *Run) Post(ctx context.Context, agent, path string, body io.Reader) (io.
 }
 
 func (r *Run) agent(name string) (agent, error) {
-	for _, a := range r.layout.agents {
+	for _, a := range slices.Concat(r.layout.agents, r.layout.inEcho) {
 		if a.name == name {
 			return a, nil
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,23 +17,36 @@ const (
 	balancerPause  = 250 * time.Millisecond
 )
 
-// waitBalancer waits until the Service has the address of a load balancer, if a client dials it.
+// waitBalancer waits until each Service whose load balancer a client dials has its address.
 func (r *Run) waitBalancer(ctx context.Context, tell func(string)) error {
-	dialled := slices.ContainsFunc(r.d.Scenario.Spec.Clients, func(c scenarios.Client) bool { return c.Target == scenarios.TargetLoadBalancer })
-	if !dialled {
-		return nil
+	waited := map[string]bool{}
+	for _, c := range r.d.Scenario.Spec.Clients {
+		name := r.streamService(c)
+		if c.Target != scenarios.TargetLoadBalancer || waited[name] {
+			continue
+		}
+		waited[name] = true
+		tell("waiting for the load balancer's address")
+		if err := r.waitBalancerOf(ctx, name); err != nil {
+			return err
+		}
 	}
-	tell("waiting for the load balancer's address")
+	return nil
+}
+
+func (r *Run) waitBalancerOf(ctx context.Context, service string) error {
 	ctx, cancel := context.WithTimeout(ctx, balancerWithin)
 	defer cancel()
 	for {
-		s, err := r.c.client.CoreV1().Services(r.Namespace()).Get(ctx, serviceEcho, metav1.GetOptions{})
+		s, err := r.c.client.CoreV1().Services(r.Namespace()).Get(ctx, service, metav1.GetOptions{})
 		switch {
 		case err == nil && len(ingress(s)) > 0:
-			r.service = s
+			if r.services[service] = s; service == r.d.firstService() {
+				r.service = s
+			}
 			return nil
 		case err != nil && ctx.Err() == nil:
-			return fmt.Errorf("asking for the load balancer of service %s: %w", serviceEcho, err)
+			return fmt.Errorf("asking for the load balancer of service %s: %w", service, err)
 		}
 		if err := pause(ctx, balancerPause); err == nil {
 			continue
@@ -43,7 +55,7 @@ func (r *Run) waitBalancer(ctx context.Context, tell func(string)) error {
 			return ctx.Err()
 		}
 		return fmt.Errorf("nobody gave service %s the address of a load balancer within %v: "+
-			"the cluster needs something that does, such as a cloud's controller or MetalLB; target: nodePort needs none", serviceEcho, balancerWithin)
+			"the cluster needs something that does, such as a cloud's controller or MetalLB; target: nodePort needs none", service, balancerWithin)
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/podskew/podskew/scenarios"
 )
@@ -37,7 +39,12 @@ func (r *Run) applyCanary(ctx context.Context, pod *corev1.Pod) error {
 	if pod == nil {
 		return nil // no echo pods: nothing to be programmed
 	}
-	_, err := r.c.client.DiscoveryV1().EndpointSlices(r.Namespace()).Apply(ctx, canarySliceObject(r.d.RunID, pod), applyOptions())
+	_, err := r.c.client.DiscoveryV1().EndpointSlices(r.Namespace()).Apply(ctx, canarySliceObject(r.d, pod), applyOptions())
+	if err == nil && needsCanaryName(r.d) {
+		named := canarySliceObject(r.d, pod).WithName(serviceCanaryName)
+		named.Labels[discoveryv1.LabelServiceName] = serviceCanaryName
+		_, err = r.c.client.DiscoveryV1().EndpointSlices(r.Namespace()).Apply(ctx, named, applyOptions())
+	}
 	if err != nil {
 		return fmt.Errorf("applying the canary's endpoint: %w", r.explained(ctx, err))
 	}
@@ -50,17 +57,27 @@ func (r *Run) canaryProbes() []canaryProbe {
 	if r.layout.replicas == 0 {
 		return nil
 	}
+	return r.probesOf(httpPort(), true)
+}
+
+// canaryProbesOn asks every node in use once for a port of the canary. Names, which DNS answers for, are not asked for.
+func (r *Run) canaryProbesOn(p port) []canaryProbe { return r.probesOf(p, false) }
+
+func (r *Run) probesOf(p port, names bool) []canaryProbe {
 	var out []canaryProbe
 	for _, c := range r.d.Scenario.Spec.Clients {
-		addresses, err := r.canaryAddresses(c)
-		if err != nil {
+		addresses, err := r.canaryAddresses(c, p)
+		if err != nil || !names && c.Target == scenarios.TargetHeadless {
 			continue // planStreams has refused it
 		}
-		for _, a := range r.layout.agents {
-			if a.client != c.Name {
-				continue
-			}
+		for _, a := range r.agentsOf(c) {
 			for _, to := range addresses {
+				if to.Node == "" && isLoopback(to.HostPort) {
+					// Whether the node's rules answer there depends on kube-proxy's mode; at the node's address they do in any.
+					if own, err := r.nodePortAddresses(r.canary, p, []string{a.node}); err == nil {
+						to = own[0]
+					}
+				}
 				node := cmp.Or(to.Node, a.node)
 				if c.Target == scenarios.TargetHeadless {
 					node = ""
@@ -98,8 +115,13 @@ func (r *Run) WaitProgrammed(ctx context.Context, probe Probe) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return r.waitBalanced(ctx)
 }
+
+func isLoopback(hostPort string) bool { return strings.HasPrefix(hostPort, loopback+":") }
 
 func (p canaryProbe) answered(ctx context.Context, probe Probe) error {
 	begun := time.Now()

@@ -92,6 +92,9 @@ type Deployment struct {
 	Scenario *scenarios.Scenario
 	// Image is the podskew-pod image. "" is DefaultImage.
 	Image string
+	// GatewayImages are the images of gateways, by proxy: caddy, haproxy, nginx. A proxy that is not named has its official
+	// image, on the lab the one that the lab makes of what is installed on its machine.
+	GatewayImages map[string]string
 	// ImagePullPolicy is Always, IfNotPresent or Never. "" is IfNotPresent.
 	ImagePullPolicy string
 	// Tolerations let echo pods and agents onto tainted nodes, which then count among those that take pods.
@@ -103,6 +106,9 @@ type Deployment struct {
 	// addresses take free ones of it, for the time of the run, unless their node's annotation podskew.dev/addresses names a
 	// range for them. Invalid: it is not known, and such agents are refused.
 	NodeSubnet netip.Prefix
+	// Machines does to nodes what no API server can. nil: events that need it are refused, and kube-proxies are restarted by
+	// deleting their pods.
+	Machines Machines
 	// Expiry is how long after their start agents end by themselves, whatever happens to podskew. 0 is one hour.
 	Expiry time.Duration
 	// Timeout bounds the wait until everything is ready. 0 is two minutes.

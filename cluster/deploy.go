@@ -37,7 +37,7 @@ func (c *Cluster) Deploy(ctx context.Context, d Deployment, progress func(step s
 	}
 	tell := serial(progress)
 	if c.provider == "current" { // on clusters that podskew makes it may do everything
-		if err := c.CheckRights(ctx, d.RunID); err != nil {
+		if err := c.CheckRights(ctx, d.RunID, d.Scenario); err != nil {
 			return nil, err
 		}
 	}
@@ -49,7 +49,10 @@ func (c *Cluster) Deploy(ctx context.Context, d Deployment, progress func(step s
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{c: c, d: d, layout: l, token: rand.Text(), programmed: map[string]bool{}}
+	r := &Run{c: c, d: d, layout: l, token: rand.Text(), echoToken: rand.Text(), programmed: map[string]bool{}}
+	if err := r.checkGateway(nodes.Items); err != nil {
+		return nil, err
+	}
 	if err := r.createNamespace(ctx); err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ func (r *Run) fill(ctx context.Context, tell func(string)) error {
 		if err != nil {
 			return err
 		}
-		if r.pods, err = waitEndpoints(ctx, r.c.client, r.Namespace(), echoNames(pods)); err != nil {
+		if r.pods, err = r.waitEndpoints(ctx, echoNames(pods)); err != nil {
 			return err
 		}
 	}
@@ -154,9 +157,12 @@ func (r *Run) fill(ctx context.Context, tell func(string)) error {
 
 // ready waits for the echo pods and these agents.
 func (r *Run) ready(ctx context.Context, agents []agent, tell func(string)) ([]*corev1.Pod, error) {
-	w := &readyWait{client: r.c.client, namespace: r.Namespace(), echo: r.layout.replicas, agents: map[string]bool{}, progress: tell}
+	w := &readyWait{client: r.c.client, namespace: r.Namespace(), echo: r.layout.replicas + r.d.Scenario.Spec.Echo.Standby, agents: map[string]bool{}, progress: tell}
 	for _, a := range agents {
 		w.agents[a.name] = true
+	}
+	for _, g := range r.layout.gateways[:min(len(agents), 1)*len(r.layout.gateways)] { // they are started with the agents
+		w.agents[g.name] = true
 	}
 	pods, err := w.wait(ctx)
 	if err != nil {
@@ -170,36 +176,37 @@ func (r *Run) complete(ctx context.Context, pods []*corev1.Pod, tell func(string
 	var first *corev1.Pod
 	addresses := map[string][]string{}
 	for _, p := range pods {
+		addresses[p.Name] = podIPs(p)
 		switch {
-		case p.Labels[labelRole] != roleEcho:
-			addresses[p.Name] = podIPs(p)
+		case p.Labels[labelRole] != roleEcho, inStandby(p):
 		case first == nil:
 			first = p
 		}
 	}
+	r.meetEcho(pods)
 	r.standAt(addresses)
 	echo := echoNames(pods)
-	if _, err := waitEndpoints(ctx, r.c.client, r.Namespace(), echo); err != nil {
+	if _, err := r.waitEndpoints(ctx, echo); err != nil {
 		return err
 	}
 	tell(fmt.Sprintf("endpoints complete: %d", len(echo)))
 	return r.applyCanary(ctx, first)
 }
 
-// echoNames are the names of the echo pods among pods.
+// echoNames are the names of the echo pods among pods that the Services select.
 func echoNames(pods []*corev1.Pod) []string {
 	var out []string
 	for _, p := range pods {
-		if p.Labels[labelRole] == roleEcho {
+		if p.Labels[labelRole] == roleEcho && !inStandby(p) {
 			out = append(out, p.Name)
 		}
 	}
 	return out
 }
 
-// dialsPods reports whether some client dials pods by their addresses.
+// dialsPods reports whether somebody dials pods by their addresses: a client, or a gateway.
 func (r *Run) dialsPods() bool {
-	return slices.ContainsFunc(r.d.Scenario.Spec.Clients, func(c scenarios.Client) bool { return c.Target == scenarios.TargetPodIP })
+	return balances(r.d.Scenario.Spec.Gateway) || slices.ContainsFunc(r.d.Scenario.Spec.Clients, func(c scenarios.Client) bool { return c.Target == scenarios.TargetPodIP })
 }
 
 // prepare applies what pods need before they can be: the account, the Services and the Lease that keeps Clean away.
@@ -219,13 +226,17 @@ func (r *Run) prepare(ctx context.Context) error {
 		_, err := r.c.client.NetworkingV1().NetworkPolicies(ns).Create(gctx, policyObject(r.d), createOptions())
 		return step("network policy "+policyName, err)
 	})
+	if controlled(r.d.Scenario) {
+		g.Go(func() error {
+			_, err := core.Secrets(ns).Create(gctx, echoSecretObject(r.d.RunID, r.echoToken), createOptions())
+			return step("secret "+echoSecretName, err)
+		})
+	}
 	g.Go(func() (err error) {
-		// The canary after the Service under test: every kube-proxy hears of them in this order, too.
-		if r.service, err = r.applyService(gctx, echoServiceObject(r.d)); err != nil {
+		if err = r.applyServices(gctx); err != nil {
 			return err
 		}
-		r.canary, err = r.applyService(gctx, canaryServiceObject(r.d))
-		return err
+		return r.applyGatewayServices(gctx)
 	})
 	return g.Wait()
 }
@@ -260,6 +271,7 @@ func (r *Run) start(ctx context.Context) (err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	g.Go(func() error { return r.startEcho(ctx) })
+	g.Go(func() error { return r.startGateway(ctx) })
 	for _, a := range r.layout.agents {
 		g.Go(func() error {
 			_, err := r.c.client.CoreV1().Pods(r.Namespace()).Apply(ctx, agentPod(r.d, a), applyOptions())
@@ -277,14 +289,17 @@ func step(what string, err error) error {
 }
 
 func (r *Run) explained(ctx context.Context, err error) error {
-	return r.c.explain(ctx, r.Namespace(), err)
+	return r.c.explainFor(ctx, r.Namespace(), r.d.Scenario.Spec.Events, err)
 }
 
 func (r *Run) serviceWords() string {
 	s := r.service.Spec
-	out := fmt.Sprintf("service %s: %s %s", serviceEcho, s.Type, strings.Join(s.ClusterIPs, " "))
+	out := fmt.Sprintf("service %s: %s %s", r.service.Name, s.Type, strings.Join(s.ClusterIPs, " "))
 	if p := httpPort().nodePort(r.service); p > 0 {
 		out += fmt.Sprintf(", node port %d", p)
+	}
+	if n := len(r.services) - 1; n > 0 {
+		out += fmt.Sprintf(", and %d more", n)
 	}
 	return out
 }

@@ -282,32 +282,6 @@ func TestARefusalByAQuotaSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestScaleAppliesTheFullIntent(t *testing.T) {
-	w := newWorld(labNodes()...)
-	r := w.deploy(t, w.cluster(t, nil), keepalive())
-	if err := r.Scale(t.Context(), 12); err != nil {
-		t.Fatal(err)
-	}
-	d, err := w.AppsV1().Deployments(r.Namespace()).Get(t.Context(), "echo", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *d.Spec.Replicas != 12 || len(d.Spec.Template.Spec.Containers) != 1 {
-		t.Errorf("%d replicas, containers %v", *d.Spec.Replicas, d.Spec.Template.Spec.Containers)
-	}
-	if err := r.Scale(t.Context(), 6); err != nil || r.layout.replicas != 6 {
-		t.Errorf("err %v, the layout has %d", err, r.layout.replicas)
-	}
-}
-
-func TestAPlacementCannotBeScaled(t *testing.T) {
-	w := newWorld(labNodes()...)
-	r := w.deploy(t, w.cluster(t, nil), etpLocal())
-	if err := r.Scale(t.Context(), 12); err == nil || !strings.Contains(err.Error(), "spec.echo.replicas") {
-		t.Errorf("err %v", err)
-	}
-}
-
 func TestTargetsThatTheServiceDoesNotHave(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*scenarios.Scenario)

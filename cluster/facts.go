@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podskew/podskew/record"
+	"github.com/podskew/podskew/scenarios"
 )
 
 // Facts reads what the cluster says about itself and the run now. zero is Run.Start, which all its instants count from.
@@ -20,27 +21,19 @@ import (
 // Everything is ordered by name, endpoints by address.
 func (r *Run) Facts(ctx context.Context, zero time.Time) (record.Facts, error) {
 	out := record.Facts{At: time.Since(zero).Seconds(), Cluster: record.Cluster{Provider: r.c.provider, Version: r.c.version}}
-	core, ns := r.c.client.CoreV1(), r.Namespace()
+	core, ns, whole := r.c.client.CoreV1(), r.Namespace(), ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		out.Cluster.Nodes, err = r.readNodes(ctx, zero)
 		return err
 	})
-	g.Go(func() error {
-		s, err := core.Services(ns).Get(ctx, serviceEcho, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("reading service %s: %w", serviceEcho, r.explained(ctx, err))
-		}
-		out.Services = []record.Service{serviceFact(s)}
-		return nil
+	g.Go(func() (err error) {
+		out.Services, err = r.readServices(ctx)
+		return err
 	})
-	g.Go(func() error {
-		l, err := r.c.client.DiscoveryV1().EndpointSlices(ns).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + serviceEcho})
-		if err != nil {
-			return fmt.Errorf("reading endpoint slices: %w", r.explained(ctx, err))
-		}
-		out.Endpoints = endpointFacts(l.Items)
-		return nil
+	g.Go(func() (err error) {
+		out.Endpoints, err = r.readEndpoints(ctx)
+		return err
 	})
 	g.Go(func() error {
 		l, err := core.Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: labelRole})
@@ -60,6 +53,10 @@ func (r *Run) Facts(ctx context.Context, zero time.Time) (record.Facts, error) {
 		return record.Facts{}, err
 	}
 	out.Cluster.ProxyMode = overall(out.Cluster.Nodes)
+	out.HealthChecks = r.c.readHealthChecks(whole, out.Services, out.Cluster.Nodes)
+	if out.Gateway = r.gatewayFact(); r.gateway != nil {
+		out.Services = append(out.Services, serviceFact(r.gateway))
+	}
 	return out, nil
 }
 
@@ -125,6 +122,8 @@ func serviceFact(s *corev1.Service) record.Service {
 			out.LoadBalancerIPs = append(out.LoadBalancerIPs, i.IP)
 		}
 	}
+	out.TopologyMode = s.Annotations[scenarios.AnnotationTopologyMode]
+	out.Balancer = balancerNodes(s.Annotations[annotationBalancerNodes])
 	return out
 }
 
@@ -141,7 +140,7 @@ func endpointFacts(items []discoveryv1.EndpointSlice) []record.Endpoint {
 		}
 	}
 	slices.SortFunc(out, func(a, b record.Endpoint) int {
-		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Pod, b.Pod))
+		return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Service, b.Service))
 	})
 	return out
 }
@@ -187,7 +186,7 @@ func podFacts(items []corev1.Pod) []record.Pod {
 		p := &items[i]
 		fact := record.Pod{
 			Name: p.Name, UID: string(p.UID), Role: p.Labels[labelRole], IPs: podIPs(p), Node: p.Spec.NodeName,
-			Ready: podReady(p), HostNetwork: p.Spec.HostNetwork,
+			Ready: podReady(p), HostNetwork: p.Spec.HostNetwork, Standby: inStandby(p),
 		}
 		for _, c := range p.Status.ContainerStatuses {
 			fact.Restarts += int(c.RestartCount)

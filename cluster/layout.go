@@ -47,6 +47,9 @@ type layout struct {
 	placement []placed // of the echo pods; nil: replicas spread by the scheduler
 	replicas  int      // echo pods in total
 	agents    []agent
+	senders   map[string]string // client → whose agents send for it: its own, or another's that stands in the same place
+	inEcho    []agent           // inside the echo pods, by name; nil: they are not known yet, or there are none
+	gateways  []gatewayPod
 	dialled   map[string][]string // client → nodes whose NodePort it dials
 	free      *freeAddresses
 }
@@ -58,7 +61,7 @@ type placed struct {
 }
 
 func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
-	l := &layout{nodes: map[string]node{}, dialled: map[string][]string{}, free: newFreeAddresses(d.NodeSubnet, d.RunID, list)}
+	l := &layout{nodes: map[string]node{}, senders: map[string]string{}, dialled: map[string][]string{}, free: newFreeAddresses(d.NodeSubnet, d.RunID, list)}
 	for i := range list {
 		n := newNode(&list[i])
 		n.worker = d.takes(&list[i])
@@ -81,12 +84,15 @@ func newLayout(d Deployment, list []corev1.Node) (*layout, error) {
 	if err := l.placeEcho(d.Scenario.Spec.Echo); err != nil {
 		return nil, err
 	}
+	if err := l.placeGateway(d.Scenario.Spec.Gateway); err != nil {
+		return nil, err
+	}
 	for i, c := range d.Scenario.Spec.Clients {
 		if err := l.placeClient(c, d); err != nil {
 			return nil, fmt.Errorf("spec.clients[%d] (%s): %w", i, c.Name, err)
 		}
 	}
-	return l, nil
+	return l, l.checkEvents(d)
 }
 
 func newNode(n *corev1.Node) node {
@@ -140,6 +146,9 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 		}
 		l.dialled[c.Name] = nodes
 	}
+	if c.InEcho || l.shares(c, d.Scenario) {
+		return nil
+	}
 	where, err := l.standing(c)
 	if err != nil {
 		return err
@@ -166,6 +175,30 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 		l.agents = append(l.agents, a)
 	}
 	return nil
+}
+
+// shares has agents of another client, that stands in the same place, send for this one, where the scenario asks for that.
+func (l *layout) shares(c scenarios.Client, s *scenarios.Scenario) bool {
+	l.senders[c.Name] = c.Name
+	if !s.Spec.SharePods || c.SourceAddresses > 1 {
+		return false
+	}
+	for _, other := range s.Spec.Clients {
+		if other.Name == c.Name {
+			return false
+		}
+		if other.InEcho || other.SourceAddresses > 1 || other.Vantage != c.Vantage || other.Node != c.Node || max(other.Count, 1) != max(c.Count, 1) {
+			continue
+		}
+		l.senders[c.Name] = l.senders[other.Name]
+		for i := range l.agents {
+			if a := &l.agents[i]; a.client == l.senders[c.Name] {
+				a.connections += c.Connections
+			}
+		}
+		return true
+	}
+	return false
 }
 
 func (l *layout) hostAgents() (n int) {
@@ -207,6 +240,10 @@ func (l *layout) dials(c scenarios.Client) ([]string, error) {
 	}
 	var out []string
 	for _, name := range c.TargetNodes {
+		if name == scenarios.Localhost {
+			out = append(out, name)
+			continue
+		}
 		n, err := l.resolve(name)
 		if err != nil {
 			return nil, fmt.Errorf("targetNodes: %w", err)

@@ -13,6 +13,7 @@ const (
 	labelRole      = "podskew.dev/role"
 	labelClient    = "podskew.dev/client"
 	labelPlacement = "podskew.dev/placement"
+	labelServes    = "podskew.dev/serves"   // of echo pods: which of the two sets a pod is of; Services select by it
 	labelExternal  = "podskew.dev/external" // of nodes set apart for external clients; also the key of their taint
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	labelZone      = "topology.kubernetes.io/zone"
@@ -21,17 +22,29 @@ const (
 	annotationAddresses = "podskew.dev/addresses" // of nodes set apart: the range whose addresses agents may take
 
 	annotationScenario = "podskew.dev/scenario"
-	annotationHolder   = "podskew.dev/holder"
+	// annotationBalancerNodes is where the lab's load balancer says which nodes it deals a Service's connections to.
+	annotationBalancerNodes = "podskew.dev/load-balancer-nodes"
+	annotationHolder        = "podskew.dev/holder"
+
+	// The values of labelServes. Services select the first until a swap event.
+	setActive  = "active"
+	setStandby = "standby"
+	setNobody  = "none" // no pod has it
 
 	roleEcho  = "echo"
 	roleAgent = "agent"
 
 	serviceEcho   = "echo"
 	serviceCanary = "canary"
-	leaseName     = "run"
-	accountName   = "podskew"
-	secretName    = "agent"
-	policyName    = "podskew"
+	// serviceCanaryName is a canary without an address, beside the other.
+	serviceCanaryName = "canary-name"
+
+	leaseName   = "run"
+	accountName = "podskew"
+	secretName  = "agent"
+
+	echoSecretName = "echo"
+	policyName     = "podskew"
 
 	agentPort = 8080
 
@@ -60,6 +73,14 @@ func roleLabels(runID, role string) map[string]string {
 // echoSelector selects the run's echo pods and nothing else.
 func echoSelector(runID string) map[string]string {
 	return map[string]string{labelRun: runID, labelRole: roleEcho}
+}
+
+// serviceSelector selects the echo pods that serve. Taking labelServes away from a pod takes it out of the Services, and
+// no ReplicaSet misses it: Deployments select by echoSelector.
+func serviceSelector(runID string) map[string]string {
+	l := echoSelector(runID)
+	l[labelServes] = setActive
+	return l
 }
 
 // hostPortBase is the first port of the run's host-network agents: below the NodePorts and the ephemeral ports, and

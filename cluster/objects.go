@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -52,8 +51,16 @@ func runMeta(runID, name string) metav1.ObjectMeta {
 
 // echoServiceObject is the Service under test, with the scenario's fields under their own names.
 func echoServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
-	s := d.Scenario.Spec.Service
-	spec := corev1ac.ServiceSpec().WithType(serviceType(s)).WithSelector(echoSelector(d.RunID))
+	return serviceObject(d, allServices(d.Scenario)[0])
+}
+
+// serviceObject is one of the Services under test.
+func serviceObject(d Deployment, s scenarios.Service) *corev1ac.ServiceApplyConfiguration {
+	selector := serviceSelector(d.RunID)
+	if s.Endpoints == scenarios.EndpointsNone {
+		selector[labelServes] = setNobody
+	}
+	spec := corev1ac.ServiceSpec().WithType(serviceType(s)).WithSelector(selector)
 	for _, p := range echoPorts() {
 		spec.WithPorts(p.onService())
 	}
@@ -77,7 +84,7 @@ func echoServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
 	if s.TrafficDistribution != "" {
 		spec.WithTrafficDistribution(s.TrafficDistribution)
 	}
-	return corev1ac.Service(serviceEcho, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).WithSpec(spec)
+	return corev1ac.Service(s.Name, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).WithAnnotations(s.Annotations).WithSpec(spec)
 }
 
 func serviceType(s scenarios.Service) corev1.ServiceType {
@@ -88,31 +95,25 @@ func serviceType(s scenarios.Service) corev1.ServiceType {
 }
 
 // canaryServiceObject has no selector: its endpoint is applied by Deploy once those of the echo Service are complete
-// (see canary.go). It has node ports if the echo Service has, no address if that has none, and no policy that could hide
-// it from a node.
+// (see canary.go). It has node ports if a Service under test has, no address if none of them has one, and no policy that
+// could hide it from a node.
 func canaryServiceObject(d Deployment) *corev1ac.ServiceApplyConfiguration {
 	t := corev1.ServiceTypeClusterIP
-	if serviceType(d.Scenario.Spec.Service) != corev1.ServiceTypeClusterIP {
+	if anyNodePort(d) {
 		t = corev1.ServiceTypeNodePort
 	}
-	spec := corev1ac.ServiceSpec().WithType(t).WithPorts(httpPort().onService())
-	if headless := d.Scenario.Spec.Service.ClusterIP; headless != "" {
-		spec.WithClusterIP(headless)
+	spec := corev1ac.ServiceSpec().WithType(t)
+	onCanary(spec, d)
+	if canaryHeadless(d) {
+		spec.WithClusterIP(corev1.ClusterIPNone)
 	}
 	return corev1ac.Service(serviceCanary, namespaceOf(d.RunID)).WithLabels(runLabels(d.RunID)).WithSpec(spec)
 }
 
 // canarySliceObject points the canary Service at one echo pod.
-func canarySliceObject(runID string, pod *corev1.Pod) *discoveryv1ac.EndpointSliceApplyConfiguration {
-	labels := runLabels(runID)
-	labels[discoveryv1.LabelServiceName] = serviceCanary
-	labels[discoveryv1.LabelManagedBy] = "podskew.dev"
-	family := discoveryv1.AddressTypeIPv4
-	if strings.Contains(pod.Status.PodIP, ":") {
-		family = discoveryv1.AddressTypeIPv6
-	}
-	return discoveryv1ac.EndpointSlice(serviceCanary, pod.Namespace).WithLabels(labels).WithAddressType(family).
-		WithPorts(httpPort().onSlice()).
+func canarySliceObject(d Deployment, pod *corev1.Pod) *discoveryv1ac.EndpointSliceApplyConfiguration {
+	_, ports := canaryPorts(d)
+	return canarySlice(d, strings.Contains(pod.Status.PodIP, ":"), ports).
 		WithEndpoints(discoveryv1ac.Endpoint().WithAddresses(pod.Status.PodIP).WithNodeName(pod.Spec.NodeName).
 			WithConditions(discoveryv1ac.EndpointConditions().WithReady(true).WithServing(true).WithTerminating(false)).
 			WithTargetRef(corev1ac.ObjectReference().WithKind("Pod").WithNamespace(pod.Namespace).WithName(pod.Name).WithUID(pod.UID)))
@@ -129,25 +130,39 @@ func secretObject(runID, token string, targets []string) *corev1.Secret {
 	}
 }
 
-// echoDeployments are one Deployment for replicas, or one per node for a placement. The Service selects all of them.
-func echoDeployments(d Deployment, l *layout) []*appsv1ac.DeploymentApplyConfiguration {
-	if l.placement == nil {
-		return []*appsv1ac.DeploymentApplyConfiguration{deployment(d, "echo", l.replicas, nil, spreadPod(d))}
+// echoSecretObject holds what echo pods demand of those who change their readiness or pace.
+func echoSecretObject(runID, token string) *corev1.Secret {
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: runMeta(runID, echoSecretName), Type: corev1.SecretTypeOpaque,
+		Data: map[string][]byte{"token": []byte(token)},
 	}
+}
+
+// echoDeployments are one Deployment for replicas, or one per node for a placement, and one for the pods in standby. The
+// Services select all of them but the last.
+func echoDeployments(d Deployment, l *layout) []*appsv1ac.DeploymentApplyConfiguration {
 	var out []*appsv1ac.DeploymentApplyConfiguration
+	if n := d.Scenario.Spec.Echo.Standby; n > 0 {
+		out = append(out, deployment(d, "echo-standby", n, setStandby, map[string]string{labelPlacement: setStandby}, spreadPod(d)))
+	}
+	if l.placement == nil {
+		return append(out, deployment(d, "echo", l.replicas, setActive, map[string]string{labelPlacement: "spread"}, spreadPod(d)))
+	}
 	for i, p := range l.placement {
 		n := l.nodes[p.node]
 		own := map[string]string{labelPlacement: strconv.Itoa(i)}
 		pod := echoPod(d, zoneLiteral(n.zone)).WithAffinity(onNode(p.node)).WithTolerations(anyNoSchedule())
-		out = append(out, deployment(d, fmt.Sprintf("echo-%d-%s", i, dnsLabel(p.node)), p.n, own, pod))
+		out = append(out, deployment(d, fmt.Sprintf("echo-%d-%s", i, dnsLabel(p.node)), p.n, setActive, own, pod))
 	}
 	return out
 }
 
-func deployment(d Deployment, name string, replicas int, own map[string]string, pod *corev1ac.PodSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
+func deployment(d Deployment, name string, replicas int, set string, own map[string]string, pod *corev1ac.PodSpecApplyConfiguration) *appsv1ac.DeploymentApplyConfiguration {
 	selector := echoSelector(d.RunID)
 	maps.Copy(selector, own)
 	labels := roleLabels(d.RunID, roleEcho)
+	labels[labelServes] = set
 	maps.Copy(labels, own)
 	return appsv1ac.Deployment(name, namespaceOf(d.RunID)).WithLabels(labels).
 		WithSpec(appsv1ac.DeploymentSpec().

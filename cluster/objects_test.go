@@ -32,7 +32,7 @@ func objectsOf(t *testing.T, s *scenarios.Scenario) []any {
 		out = append(out, agentPod(d, a))
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "echo-1", Namespace: namespaceOf(d.RunID), UID: "u1"}, Spec: corev1.PodSpec{NodeName: "worker"}, Status: corev1.PodStatus{PodIP: "10.78.1.2"}}
-	return append(out, canarySliceObject(d.RunID, pod))
+	return append(out, canarySliceObject(d, pod))
 }
 
 func TestObjects(t *testing.T) {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 const (
@@ -17,47 +20,81 @@ const (
 	echoGrace        = 3 * time.Second // echo serves on after SIGTERM, until its endpoint is gone everywhere, and then drains
 	echoDrain        = 2 * time.Second
 	echoTerminates   = 10 * time.Second // after that the kubelet kills
+	echoSpare        = 5 * time.Second  // between the end of draining and that
 	agentConnections = 10_000           // an agent's own limit
 	agentDeadline    = time.Minute      // beyond Expiry: an agent that did not end by itself is ended
 
 	podInfoDir = "/etc/podinfo"
 	agentDir   = "/etc/podskew"
+
+	echoTokenDir = "/etc/podskew-echo"
 )
 
 // echoPod is the pod that says who answered.
 func echoPod(d Deployment, zone *corev1ac.EnvVarApplyConfiguration) *corev1ac.PodSpecApplyConfiguration {
+	grace, drain := echoTimes(d.Scenario)
 	c := podskewContainer(d, roleEcho).
-		WithArgs("echo", "--grace="+echoGrace.String(), "--drain="+echoDrain.String()).
+		WithArgs("echo", "--grace="+grace.String(), "--drain="+drain.String()).
 		WithEnv(identityEnv()...).WithEnv(resourceEnv(roleEcho)...).WithEnv(zone).
 		WithReadinessProbe(probeEverySecond("/readyz", int(httpPort().pod))).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName("podinfo").WithMountPath(podInfoDir).WithReadOnly(true))
+	if g := d.Scenario.Spec.Gateway; g != nil && g.SendProxyProtocol {
+		c.WithArgs("--proxy-protocol")
+	}
 	for _, p := range echoPorts() {
 		c.WithPorts(p.onContainer())
 	}
-	return podskewPod(c).WithRestartPolicy(corev1.RestartPolicyAlways).WithTolerations(tolerations(d)...).
-		WithTerminationGracePeriodSeconds(int64(echoTerminates / time.Second)).
+	control := controlled(d.Scenario)
+	if control {
+		letControl(c)
+	}
+	pod := podskewPod(c) // which copies the container
+	addInEcho(d, pod)
+	if control {
+		pod.WithVolumes(corev1ac.Volume().WithName(echoSecretName).WithSecret(corev1ac.SecretVolumeSource().WithSecretName(echoSecretName)))
+	}
+	return pod.WithRestartPolicy(corev1.RestartPolicyAlways).WithTolerations(tolerations(d)...).
+		WithTerminationGracePeriodSeconds(int64(max(echoTerminates, grace+drain+echoSpare) / time.Second)).
 		WithVolumes(corev1ac.Volume().WithName("podinfo").WithDownwardAPI(corev1ac.DownwardAPIVolumeSource().WithItems(
 			corev1ac.DownwardAPIVolumeFile().WithPath("labels").WithFieldRef(fieldRef("metadata.labels")),
 			corev1ac.DownwardAPIVolumeFile().WithPath("annotations").WithFieldRef(fieldRef("metadata.annotations")))))
 }
 
+// echoTimes are how long echo pods serve on after SIGTERM, and how long they then drain. A grace of 0 stands for a program
+// that does not handle the signal: it drains nothing either.
+func echoTimes(s *scenarios.Scenario) (grace, drain time.Duration) {
+	switch g := s.Spec.Echo.Grace; {
+	case g == nil:
+		return echoGrace, echoDrain
+	case *g == 0:
+		return 0, 0
+	default:
+		return *g, echoDrain
+	}
+}
+
+// controlled reports whether echo pods are told things during the run.
+func controlled(s *scenarios.Scenario) bool {
+	return slices.ContainsFunc(s.Spec.Events, func(e scenarios.Event) bool { return e.Readiness != nil || e.Slow != nil })
+}
+
+// letControl gives an echo pod the token of those who may change its readiness and pace. Its readiness then follows its
+// probe at once: elsewhere three failures in a row are asked for, since a pod that is short of processor time for a second
+// must not leave the Service in the middle of a run.
+func letControl(c *corev1ac.ContainerApplyConfiguration) {
+	c.WithArgs("--token-file=" + echoTokenDir + "/token").
+		WithVolumeMounts(corev1ac.VolumeMount().WithName(echoSecretName).WithMountPath(echoTokenDir).WithReadOnly(true))
+	c.ReadinessProbe.WithFailureThreshold(1)
+}
+
 // agentPod is one source of load, a bare pod: what it measured dies with it, so nothing may restart it.
 func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
-	c := podskewContainer(d, roleAgent).
-		WithArgs("agent", "--listen=:"+strconv.Itoa(a.port), "--token-file="+agentDir+"/token",
-			"--targets-file="+agentDir+"/targets", "--max-lifetime="+d.Expiry.String()).
-		WithArgs(a.limits()...).
-		WithPorts(corev1ac.ContainerPort().WithName(httpPort().name).WithProtocol(corev1.ProtocolTCP).WithContainerPort(int32(a.port))).
-		WithEnv(identityEnv()...).
-		WithReadinessProbe(probeEverySecond("/healthz", a.port)).
-		WithVolumeMounts(corev1ac.VolumeMount().WithName(secretName).WithMountPath(agentDir).WithReadOnly(true))
+	c := agentContainer(d, a)
 	spec := podskewPod(c).WithRestartPolicy(corev1.RestartPolicyNever).WithTolerations(tolerations(d)...).
 		WithTerminationGracePeriodSeconds(1).
 		WithActiveDeadlineSeconds(int64((d.Expiry + agentDeadline) / time.Second)).
 		WithAffinity(onNode(a.node)).
-		// Names here are whole ones: trying the search domains first would ask four times as often.
-		WithDNSConfig(corev1ac.PodDNSConfig().WithOptions(corev1ac.PodDNSConfigOption().WithName("ndots").WithValue("1"))).
-		WithVolumes(corev1ac.Volume().WithName(secretName).WithSecret(corev1ac.SecretVolumeSource().WithSecretName(secretName)))
+		WithDNSConfig(wholeNames()).WithVolumes(agentVolume())
 	if len(a.sources) > 0 {
 		mayAddAddresses(c, spec)
 	}

@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -15,6 +18,9 @@ func policyObject(d Deployment) *networkingv1.NetworkPolicy {
 	var ports []networkingv1.NetworkPolicyPort
 	for _, p := range echoPorts() {
 		ports = append(ports, networkingv1.NetworkPolicyPort{Protocol: new(p.transport), Port: new(intstr.FromInt32(p.pod))})
+	}
+	for _, p := range slices.Concat(gatewayNetworkPorts(d), inEchoNetworkPorts(d)) {
+		ports = append(ports, networkingv1.NetworkPolicyPort{Protocol: new(corev1.ProtocolTCP), Port: new(p)})
 	}
 	return &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},

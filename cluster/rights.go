@@ -12,6 +12,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 // rightsTimeout bounds all questions about rights together.
@@ -36,6 +38,7 @@ func grants() []grant {
 		{resource: "namespaces", wide: true, verbs: []string{"get", "list", "watch", "create", "patch", "delete"}, why: "makes a namespace of its own and removes it"},
 		{resource: "serviceaccounts", verbs: []string{"create"}, why: "gives its pods an account without rights"},
 		{resource: "secrets", verbs: []string{"create"}, why: "hands its agents their token"},
+		{resource: "configmaps", verbs: []string{"create"}, why: "hands a gateway its configuration"},
 		{resource: "services", verbs: append([]string{"get"}, apply...), why: "makes the Service under test"},
 		{group: "networking.k8s.io", resource: "networkpolicies", verbs: []string{"create"}, why: "closes its pods' other ports"},
 		{group: "apps", resource: "deployments", verbs: append(follow, apply...), why: "deploys and scales echo pods"},
@@ -87,9 +90,9 @@ func (r right) review(runNamespace string) *authorizationv1.SelfSubjectAccessRev
 	return &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: a}}
 }
 
-func rights() []right {
+func rights(events []scenarios.Event) []right {
 	var out []right
-	for _, g := range grants() {
+	for _, g := range append(grants(), eventGrants(events)...) {
 		for _, v := range g.verbs {
 			out = append(out, right{g, v})
 		}
@@ -112,12 +115,12 @@ func (e *RightsError) Error() string {
 	return fmt.Sprintf("nothing was deployed: %s may not\n  %s", who, strings.Join(e.Missing, "\n  "))
 }
 
-// CheckRights asks the API server, before anything is deployed, whether the run may do all it needs to; a *RightsError
-// lists what it may not. Lacking rights that a run can do without become notes, as does an API server that does not say.
-func (c *Cluster) CheckRights(ctx context.Context, runID string) error {
+// CheckRights asks the API server, before anything is deployed, whether the run may do all it needs to, its scenario's
+// events included; a *RightsError lists what it may not. Lacking rights that a run can do without become notes, as does an API server that does not say.
+func (c *Cluster) CheckRights(ctx context.Context, runID string, s *scenarios.Scenario) error {
 	ctx, cancel := context.WithTimeout(ctx, rightsTimeout)
 	defer cancel()
-	missing, asked := c.missingRights(ctx, namespaceOf(runID))
+	missing, asked := c.missingRights(ctx, namespaceOf(runID), s.Spec.Events)
 	if asked != nil {
 		if ctx.Err() != nil && context.Cause(ctx) == context.Canceled { //nolint:errorlint // the bare one: the caller gave up
 			return ctx.Err()
@@ -150,6 +153,11 @@ func (c *Cluster) user(ctx context.Context) string {
 // explain adds to a refusal what the user is not allowed to do, or what a quota means. A refusal by another admission
 // policy says so itself and stays as it is.
 func (c *Cluster) explain(ctx context.Context, namespace string, err error) error {
+	return c.explainFor(ctx, namespace, nil, err)
+}
+
+// explainFor is explain for a run with events.
+func (c *Cluster) explainFor(ctx context.Context, namespace string, events []scenarios.Event, err error) error {
 	if !apierrors.IsForbidden(err) {
 		return err
 	}
@@ -158,7 +166,7 @@ func (c *Cluster) explain(ctx context.Context, namespace string, err error) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, rightsTimeout/2)
 	defer cancel()
-	all, _ := c.missingRights(ctx, namespace)
+	all, _ := c.missingRights(ctx, namespace, events)
 	var missing []string
 	for _, r := range all {
 		if !r.optional {
@@ -173,8 +181,8 @@ func (c *Cluster) explain(ctx context.Context, namespace string, err error) erro
 
 // missingRights asks the API server about each right; what it does not answer does not count as missing. err is one of
 // the answers that did not come.
-func (c *Cluster) missingRights(ctx context.Context, namespace string) (missing []right, err error) {
-	all := rights()
+func (c *Cluster) missingRights(ctx context.Context, namespace string, events []scenarios.Event) (missing []right, err error) {
+	all := rights(events)
 	denied := make([]bool, len(all))
 	errs := make([]error, len(all))
 	var g errgroup.Group

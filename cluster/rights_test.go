@@ -39,7 +39,7 @@ func foreignWorld(t *testing.T, denied func(a *authorizationv1.ResourceAttribute
 }
 
 func TestEachRightThatIsLackingIsNamedBeforeAnythingIsDeployed(t *testing.T) {
-	for _, lacking := range rights() {
+	for _, lacking := range rights(nil) {
 		t.Run(lacking.String(), func(t *testing.T) {
 			want := lacking.review(namespaceOf("d0")).Spec.ResourceAttributes
 			w, c := foreignWorld(t, func(a *authorizationv1.ResourceAttributes) bool { return cmp.Equal(a, want) })
@@ -66,7 +66,7 @@ func TestTheSentenceAboutRights(t *testing.T) {
 	_, c := foreignWorld(t, func(a *authorizationv1.ResourceAttributes) bool {
 		return a.Subresource == "proxy" || a.Resource == "nodes" && a.Verb == "list"
 	})
-	err := c.CheckRights(t.Context(), "d0")
+	err := c.CheckRights(t.Context(), "d0", keepalive())
 	want := `nothing was deployed: ann may not
   list nodes in the whole cluster: the run places pods on nodes and reads zones and addresses
   create pods/proxy in namespace podskew-d0: the run sends plans to its agents, and reads their results and what echo pods counted`
@@ -80,7 +80,7 @@ func TestAnAPIServerThatDoesNotSayIsNoRefusal(t *testing.T) {
 	w.PrependReactor("create", "selfsubjectaccessreviews", func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("not served here")
 	})
-	if err := c.CheckRights(t.Context(), "d0"); err != nil {
+	if err := c.CheckRights(t.Context(), "d0", keepalive()); err != nil {
 		t.Error(err)
 	}
 	if n := c.Notes(); len(n) != 1 || !strings.Contains(n[0], "did not say which rights") || !strings.Contains(n[0], "not served here") {
@@ -99,7 +99,7 @@ func used(t *testing.T) map[string]bool {
 	if _, err := r.Facts(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Scale(t.Context(), 7); err != nil {
+	if err := doScale(t, r, 7); err != nil {
 		t.Fatal(err)
 	}
 	r.nodeTrouble(t.Context(), "worker")
@@ -134,7 +134,7 @@ func used(t *testing.T) map[string]bool {
 
 func TestTheTableOfRightsIsWhatARunDoes(t *testing.T) {
 	granted := map[string]bool{}
-	for _, r := range rights() {
+	for _, r := range rights(nil) {
 		r.name = ""
 		granted[r.String()] = true
 	}
@@ -201,7 +201,7 @@ func granted(t *testing.T, manifest string) (out []string, bound int) {
 func TestTheManifestGrantsTheTableAndNoMore(t *testing.T) {
 	for _, neededOnly := range []bool{false, true} {
 		var want []string
-		for _, r := range rights() {
+		for _, r := range rights(nil) {
 			names := []string(nil)
 			if r.name != "" {
 				names = []string{r.name}

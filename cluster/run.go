@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"sync"
 
@@ -20,13 +19,26 @@ type Run struct {
 	token  string // what agents demand of every plan
 	keeper *keeper
 
-	service *corev1.Service // as the API server completed it
-	canary  *corev1.Service
-	streams []record.Stream
-	pods    []netip.Addr // of the ready endpoints, sorted; nil unless they are dialled
+	service  *corev1.Service            // spec.service, as the API server completed it
+	services map[string]*corev1.Service // all under test, by name
+	canary   *corev1.Service
+	// canaryName is the canary without an address, where there are two; else the same as canary.
+	canaryName *corev1.Service
+	gateway    *corev1.Service // in front of the gateway; nil: there is none
+	streams    []record.Stream
+	pods       []netip.Addr // of the ready endpoints, sorted; nil unless they are dialled
+
+	echoToken string // what echo pods demand of those who change their readiness or pace
 
 	mu         sync.Mutex
 	programmed map[string]bool // node → its rules answered for the canary
+	replicas   *int            // that a scale event asked for; nil: none has
+	swapped    bool            // the Services select the pods in standby
+	cordoned   map[string]bool // nodes, by this run
+	killed     map[string]bool // nodes, and not started yet
+
+	canaryMu sync.Mutex
+	opened   []port // of events, in the canary's EndpointSlice
 }
 
 // Namespace is where everything of the run is.
@@ -35,22 +47,6 @@ func (r *Run) Namespace() string { return namespaceOf(r.d.RunID) }
 // Close stops renewing the run's Lease and leaves everything deployed: for a cluster that is torn down anyway, and
 // for people who want to look. A later Clean takes the run for dead. Close may be called more than once.
 func (r *Run) Close() { r.keeper.stop() }
-
-// Scale asks for replicas echo pods and returns at once; the facts tell what came of it. Only runs without a
-// placement can be scaled.
-func (r *Run) Scale(ctx context.Context, replicas int) error {
-	if r.layout.placement != nil {
-		return fmt.Errorf("scaling to %d: the scenario places its pods node by node; only spec.echo.replicas can be scaled", replicas)
-	}
-	l := *r.layout
-	l.replicas = replicas
-	for _, o := range echoDeployments(r.d, &l) {
-		if _, err := r.c.client.AppsV1().Deployments(r.Namespace()).Apply(ctx, o, applyOptions()); err != nil {
-			return fmt.Errorf("scaling to %d: %w", replicas, r.c.explain(ctx, r.Namespace(), err))
-		}
-	}
-	return nil
-}
 
 // Remove deletes the run's namespace with all that is in it, and waits until it is gone; that takes five seconds at
 // least, since the namespace controller waits that long before it starts. Without a deadline on ctx it gives up after

@@ -40,7 +40,7 @@ func (r *Run) planStream(c scenarios.Client) (record.Stream, error) {
 	addresses, err := r.addresses(c)
 	count := max(c.Count, 1)
 	s := record.Stream{
-		ID: c.Name, Client: c.Name, Vantage: string(c.Vantage), Target: string(c.Target), Service: serviceEcho,
+		ID: c.Name, Client: c.Name, Vantage: string(c.Vantage), Target: string(c.Target), Service: r.streamService(c),
 		Addresses: addresses, Protocol: cmp.Or(c.Protocol, scenarios.ProtocolHTTP1), TLS: c.TLS,
 		Connections: c.Connections * count, RequestsPerConnection: c.RequestsPerConnection,
 		Requests: c.Requests * count, Duration: c.Duration.Seconds(), Rate: c.Rate * float64(count), Arrivals: c.Arrivals,
@@ -49,21 +49,29 @@ func (r *Run) planStream(c scenarios.Client) (record.Stream, error) {
 		ConnectionLifetime: c.ConnectionLifetime.Seconds(), LifetimeJitter: c.LifetimeJitter, ThinkTime: c.ThinkTime.Seconds(),
 		ConnectionsPerSecond: c.ConnectionsPerSecond * float64(count), Reconnect: c.Reconnect,
 		Resolve: c.Resolve, ResolveOrder: c.ResolveOrder, GRPCPolicy: c.GRPCPolicy,
+		WarmUp: r.d.Scenario.Spec.WarmUp.Seconds(), ZipfExponent: c.ZipfExponent,
+	}
+	if own := c.Session; own != nil {
+		s.Session = &record.StreamSession{Header: own.Header, Value: own.Value, Cookie: own.Cookie}
 	}
 	for _, step := range c.Rates {
 		s.Rates = append(s.Rates, record.RateStep{At: step.At.Seconds(), Rate: step.Rate * float64(count), Ramp: step.Ramp})
 	}
-	for _, a := range r.layout.agents {
-		if a.client != c.Name {
-			continue
-		}
+	s.Agents = agentRefs(r.agentsOf(c))
+	return s, err
+}
+
+// agentRefs says of agents what streams do.
+func agentRefs(agents []agent) []record.AgentRef {
+	var out []record.AgentRef
+	for _, a := range agents {
 		ref := record.AgentRef{Name: a.name, Node: a.node}
 		for _, ip := range a.sources {
 			ref.IPs = append(ref.IPs, ip.String())
 		}
-		s.Agents = append(s.Agents, ref)
+		out = append(out, ref)
 	}
-	return s, err
+	return out
 }
 
 // standAt fills in the addresses of the agents, known once their pods run. Those that were given some leave from these

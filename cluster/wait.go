@@ -218,11 +218,11 @@ func tail(ctx context.Context, c kubernetes.Interface, p *corev1.Pod, previous b
 	return out[max(0, len(out)-400):], nil
 }
 
-// waitEndpoints waits until the EndpointSlices of the echo Service list exactly the given pods, all ready, and returns
+// waitEndpoints waits until the EndpointSlices of a Service list exactly the given pods, all ready, and returns
 // their addresses, sorted.
-func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace string, want []string) (addresses []netip.Addr, err error) {
+func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace, service string, want []string) (addresses []netip.Addr, err error) {
 	var missing, foreign []string
-	err = follow(ctx, sliceFeed(c, namespace), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + serviceEcho},
+	err = follow(ctx, sliceFeed(c, namespace), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service},
 		func(slicesOf map[string]*discoveryv1.EndpointSlice) (bool, error) {
 			have, all := readyTargets(slicesOf)
 			addresses = all
@@ -238,7 +238,7 @@ func waitEndpoints(ctx context.Context, c kubernetes.Interface, namespace string
 		})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("the endpoint slices of Service %s did not get complete in time: not listed as ready: %s; listed though not asked for: %s",
-			serviceEcho, listed(missing), listed(foreign))
+			service, listed(missing), listed(foreign))
 	}
 	return addresses, err
 }

@@ -212,7 +212,7 @@ func TestEndpointsAreCompleteWhenEveryPodIsListedReadyAndNoOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, err := waitEndpoints(bounded(t, 10*time.Second), fake.NewClientset(endpointSlice(c.have)), "ns", []string{"a", "b"})
+				_, err := waitEndpoints(bounded(t, 10*time.Second), fake.NewClientset(endpointSlice(c.have)), "ns", serviceEcho, []string{"a", "b"})
 				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 					t.Errorf("err %v, want %q", err, c.want)
 				}
@@ -229,7 +229,7 @@ func TestEndpointsThatGetCompleteEndTheWait(t *testing.T) {
 			_, _ = c.DiscoveryV1().EndpointSlices("ns").Update(t.Context(), endpointSlice(map[string]bool{"a": true, "b": true}), metav1.UpdateOptions{})
 		}()
 		begun := time.Now()
-		if _, err := waitEndpoints(t.Context(), c, "ns", []string{"a", "b"}); err != nil || time.Since(begun) != 2500*time.Millisecond {
+		if _, err := waitEndpoints(t.Context(), c, "ns", serviceEcho, []string{"a", "b"}); err != nil || time.Since(begun) != 2500*time.Millisecond {
 			t.Errorf("err %v after %v", err, time.Since(begun))
 		}
 	})
