@@ -210,7 +210,7 @@ func (s *subject) estimateTimeout(timeout float64) *TimeoutEstimate {
 			if c.Backend == "" {
 				continue
 			}
-			if last != nil && last.Connected > 0 && last.Connected <= c.Opened && s.byKey[stratumKey{last.Agent, last.Address}].stays[last.Backend] {
+			if last != nil && last.Connected != 0 && last.Connected <= c.Opened && s.byKey[stratumKey{last.Agent, last.Address}].stays[last.Backend] {
 				g := skew.Gap{Seconds: c.Opened - last.Opened, Held: c.Backend == last.Backend}
 				gaps = append(gaps, g)
 				if g.Seconds >= timeout {

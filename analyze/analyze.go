@@ -37,6 +37,7 @@ func Analyze(rec *record.Record, expect []Expectation, opts Options) (*Report, e
 	for _, s := range j.subjects {
 		r.Streams = append(r.Streams, *s.report)
 	}
+	r.Paths = pathsOf(rec, j.subjects)
 	r.Events = j.eventReports()
 	r.Findings, r.Notes = j.findings, j.notes
 	r.BothEnds, r.Servers = j.ends, j.servers
@@ -44,7 +45,7 @@ func Analyze(rec *record.Record, expect []Expectation, opts Options) (*Report, e
 		r.Findings = []Finding{}
 	}
 	roundReport(r)
-	check(r, expect)
+	j.check(r, expect)
 	return r, nil
 }
 

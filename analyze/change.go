@@ -50,8 +50,21 @@ type Balance struct {
 	NewUnits      int      `json:"newUnits"`          // connections opened to them after the event
 	NewShare      float64  `json:"newShare"`          // of the connections opened after the event
 	NewExpected   float64  `json:"newExpected"`       // by the settings
-	NewOpen       int      `json:"newOpen"`           // connections to them that were open at the end
-	Open          int      `json:"open"`              // connections to all of them that were
+	NewOpen       int      `json:"newOpen"`           // connections to them that were open in the last window
+	Open          int      `json:"open"`              // connections to all backends at the end that were
+
+	Direction       string    `json:"direction,omitempty"` // of what P is about: over, hot, cold, or under: more even than chance is
+	Left            int       `json:"left"`                // connections open in the last window to pods that are no backends any more
+	NewOpenExpected float64   `json:"newOpenExpected"`     // of these, by the settings, to new pods
+	OpenByPod       []OpenPod `json:"openByPod,omitempty"` // in the last window, most first; of backends at the end
+}
+
+// OpenPod is what one pod holds once the last event is over.
+type OpenPod struct {
+	Pod      string  `json:"pod"`
+	Open     int     `json:"open"` // connections
+	Expected float64 `json:"expected"`
+	New      bool    `json:"new,omitempty"` // no backend when the load started
 }
 
 // The ways to reach balance.
@@ -95,11 +108,14 @@ func (f *family) examineEvents(rec *record.Record, t *traffic, seed skew.Seed) [
 		c.claim = f.claim(c.shift.Method, c.shift.P)
 		out = append(out, c)
 	}
-	if len(out) > 0 {
-		last := out[len(out)-1]
+	for _, last := range slices.Backward(out) {
+		if leavesShares(last.event.Kind) {
+			continue
+		}
 		if last.balance = t.balanceAfter(rec, last.event, seed.For("balance")); last.balance != nil {
 			last.balance.claim = f.claim(last.balance.method, last.balance.P)
 		}
+		break
 	}
 	return out
 }

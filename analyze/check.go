@@ -1,40 +1,107 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
-
-	"github.com/podskew/podskew/record"
 )
 
+// defaultConfidence is that of an expectation about what is drawn: it fails by chance in one run of a thousand at most.
+const defaultConfidence = 0.999
+
+// checker decides expectations about one report.
+type checker struct {
+	*judge
+	report *Report
+}
+
+// verdictOn is what came of an expectation for one stream.
+type outcome struct {
+	passed bool
+	text   string // observed, wanted, expected and chance range
+}
+
 // check decides every expectation.
-func check(r *Report, expect []Expectation) {
+func (j *judge) check(r *Report, expect []Expectation) {
+	c := &checker{judge: j, report: r}
 	r.Expectations = []ExpectationResult{}
 	r.Passed = true
 	for _, e := range expect {
-		passed, detail := r.decide(e)
-		r.Expectations = append(r.Expectations, ExpectationResult{Name: e.Name, Passed: passed, Detail: detail})
-		r.Passed = r.Passed && passed
+		result := c.decide(e)
+		r.Expectations = append(r.Expectations, result)
+		r.Passed = r.Passed && result.Passed
 	}
 }
 
-func (r *Report) decide(e Expectation) (passed bool, detail string) {
+func (c *checker) decide(e Expectation) ExpectationResult {
+	result := ExpectationResult{Name: e.Name}
+	if mode := c.rec.Facts.Cluster.ProxyMode; e.ProxyMode != "" && e.ProxyMode != mode {
+		result.Passed, result.NotApplicable = true, true
+		result.Detail = fmt.Sprintf("it is about %s mode, and kube-proxy runs in %s mode here", e.ProxyMode, cmp.Or(mode, "an unknown"))
+		return result
+	}
 	switch {
 	case e.Finding != "":
-		found := r.matching(e.Finding, e.Stream)
-		if len(found) == 0 {
-			return false, fmt.Sprintf("no %s%s; found: %s", e.Finding, onStream(e.Stream), r.codesOf(e.Stream))
-		}
-		return true, found[0].Summary
+		result.Passed, result.Detail = c.present(e)
 	case e.NoFinding != "":
-		found := r.matching(e.NoFinding, e.Stream)
-		if len(found) == 0 {
-			return true, fmt.Sprintf("no %s%s", e.NoFinding, onStream(e.Stream))
+		result.Passed, result.Detail = c.absent(e)
+		if !result.Passed {
+			result.ExplainedBy = []Code{e.NoFinding}
 		}
-		return false, fmt.Sprintf("%s: %s", e.NoFinding, found[0].Summary)
+		return result
+	default:
+		result.Passed, result.Detail = c.ofStreams(e)
 	}
-	return r.decideMetric(e)
+	if !result.Passed {
+		c.explain(e, &result)
+	}
+	return result
+}
+
+// present decides whether a finding is there.
+func (c *checker) present(e Expectation) (passed bool, detail string) {
+	found := c.matching(e.Finding, e.Stream)
+	if len(found) == 0 {
+		return false, fmt.Sprintf("no %s%s; found: %s", e.Finding, onStream(e.Stream), c.codesOf(e.Stream))
+	}
+	return true, found[0].Summary
+}
+
+// absent decides whether a finding is not there.
+func (c *checker) absent(e Expectation) (passed bool, detail string) {
+	found := c.matching(e.NoFinding, e.Stream)
+	if len(found) == 0 {
+		return true, fmt.Sprintf("no %s%s", e.NoFinding, onStream(e.Stream))
+	}
+	return false, fmt.Sprintf("%s: %s", e.NoFinding, found[0].Summary)
+}
+
+// ofStreams decides an expectation that every stream meant has to meet.
+func (c *checker) ofStreams(e Expectation) (passed bool, detail string) {
+	passed = true
+	var details []string
+	for _, s := range c.subjects {
+		if e.Stream != "" && s.name != e.Stream {
+			continue
+		}
+		var o outcome
+		switch {
+		case e.Metric != "":
+			o = c.metric(s, e)
+		case e.Distribution != "":
+			o = c.distribution(s, e)
+		default:
+			o = c.shares(s, e)
+		}
+		passed = passed && o.passed
+		details = append(details, o.text)
+	}
+	if len(details) == 0 {
+		return false, fmt.Sprintf("there is no stream %q", e.Stream)
+	}
+	return passed, strings.Join(details, "; ")
 }
 
 func onStream(stream string) string {
@@ -44,9 +111,9 @@ func onStream(stream string) string {
 	return " for " + stream
 }
 
-func (r *Report) matching(code Code, stream string) []Finding {
+func (c *checker) matching(code Code, stream string) []Finding {
 	var found []Finding
-	for _, f := range r.Findings {
+	for _, f := range c.report.Findings {
 		if f.Code == code && (stream == "" || f.Stream == stream) {
 			found = append(found, f)
 		}
@@ -54,9 +121,9 @@ func (r *Report) matching(code Code, stream string) []Finding {
 	return found
 }
 
-func (r *Report) codesOf(stream string) string {
+func (c *checker) codesOf(stream string) string {
 	var codes []string
-	for _, f := range r.Findings {
+	for _, f := range c.report.Findings {
 		if stream == "" || f.Stream == stream {
 			codes = append(codes, string(f.Code))
 		}
@@ -67,33 +134,76 @@ func (r *Report) codesOf(stream string) string {
 	return strings.Join(codes, ", ")
 }
 
-// decideMetric holds the metric of every stream meant against the bounds; all have to be within them.
-func (r *Report) decideMetric(e Expectation) (passed bool, detail string) {
-	passed = true
-	var details []string
-	for i := range r.Streams {
-		s := &r.Streams[i]
-		if e.Stream != "" && s.Client != e.Stream {
-			continue
+// mostExplaining is how many findings explain one failure at most.
+const mostExplaining = 2
+
+// explain points at the findings in whose area the cause of a failure lies: those of the stream, then those of the whole run. What the
+// settings ask for comes last.
+func (c *checker) explain(e Expectation, result *ExpectationResult) {
+	areas := causes(e)
+	var found []Finding
+	for _, f := range c.report.Findings {
+		if slices.Contains(areas, f.Code) && (e.Stream == "" || f.Stream == "" || f.Stream == e.Stream) {
+			found = append(found, f)
 		}
-		m, ok := s.metric(e.Metric)
-		if !ok {
-			return false, fmt.Sprintf("there is no metric %q", e.Metric)
-		}
-		if !within(m.value, e) {
-			passed = false
-		}
-		text := fmt.Sprintf("%s is %s for %s, wanted %s", e.Metric, figure(m.value), s.Client, wanted(e))
-		if m.chance != nil && s.Chance.MaxOverMean != (Range{}) { // else no law is known of the choices
-			text += fmt.Sprintf(" (chance range %s to %s)", figure(m.chance[0]), figure(m.chance[1]))
-		}
-		details = append(details, text)
 	}
-	if len(details) == 0 {
-		return false, fmt.Sprintf("there is no stream %q", e.Stream)
+	slices.SortStableFunc(found, func(a, b Finding) int {
+		return cmp.Or(truth(a.ByDesign)-truth(b.ByDesign), cmp.Compare(slices.Index(areas, a.Code), slices.Index(areas, b.Code)))
+	})
+	for _, f := range found[:min(len(found), mostExplaining)] {
+		if !slices.Contains(result.ExplainedBy, f.Code) {
+			result.ExplainedBy = append(result.ExplainedBy, f.Code)
+		}
+		result.Detail += fmt.Sprintf(". %s: %s", f.Code, f.Summary)
 	}
-	return passed, strings.Join(details, "; ")
 }
+
+func truth(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// causes lists the findings that can explain why an expectation is not met, the more telling first.
+func causes(e Expectation) []Code {
+	failing := []Code{FailingBackend, NoEndpoints, NoLocalEndpoint, StaleEndpoint, MissingEndpoint, MeasurementArtefact, FactsChanged}
+	choices := []Code{
+		FailingBackend, MissingEndpoint, ForeignBackend, UnexplainedSkew, NoEndpoints, NoLocalEndpoint, StaleEndpoint, FactsChanged,
+		AffinityCollapse, AffinityPerNode, RoundRobin, IdleAfterScaleOut, SkewAfterRestart, SlowToBalance, MeasurementArtefact,
+	}
+	load := []Code{ConnectionPinning, TooFewConnections, UnevenConnectionLoad, IdleBackends, LocalPolicyImbalance, TopologyImbalance}
+	sources := []Code{SourceIPLost, HairpinSNAT, ForeignBackend, SourceIPPreserved, FactsChanged, MeasurementArtefact}
+	affinity := []Code{AffinityBroken, AffinityCapacity, AffinityCollapse, AffinityPerNode, AffinityExpired, FactsChanged, MissingEndpoint, StaleEndpoint}
+	change := []Code{IdleAfterScaleOut, SkewAfterRestart, SlowToBalance, StaleEndpoint, MissingEndpoint, FactsChanged, UnexplainedSkew}
+	name, _, _ := strings.Cut(e.Metric, ".")
+	switch {
+	case e.Finding != "":
+		return slices.Concat(affinity[:2], choices, load, sources[:1], failing)
+	case e.Metric == "":
+		return slices.Concat(choices, load)
+	}
+	switch name {
+	case "errors", "failedShare":
+		return failing
+	case "sources":
+		return sources
+	case "affinity":
+		return affinity
+	case "sessions":
+		return slices.Concat([]Code{StickyToWrongPod}, affinity)
+	case "timeToBalance", "newPodShare":
+		return change
+	case "p50", "p99":
+		return []Code{GeneratorLimited, MeasurementArtefact, UnevenConnectionLoad, CrossNodeHops, FailingBackend}
+	case "late", "dropped", "requestsPerSecond", "requests", "connections":
+		return slices.Concat([]Code{GeneratorLimited}, failing)
+	}
+	return slices.Concat(choices, load)
+}
+
+// confidenceOr is the confidence an expectation asks for, or another.
+func (e Expectation) confidenceOr(usual float64) float64 { return cmp.Or(e.Confidence, usual) }
 
 func within(value float64, e Expectation) bool {
 	if e.Above != nil && !(value > *e.Above) {
@@ -105,54 +215,21 @@ func within(value float64, e Expectation) bool {
 	return e.Equals == nil || math.Abs(value-*e.Equals) <= 1e-9*math.Max(1, math.Abs(*e.Equals))
 }
 
-func wanted(e Expectation) string {
+func wanted(e Expectation) string { return wantedAs(e, figure) }
+
+// wantedAs says what is wanted, with numbers in the way given.
+func wantedAs(e Expectation, number func(float64) string) string {
 	var parts []string
 	for _, bound := range []struct {
 		word  string
 		value *float64
 	}{{"above", e.Above}, {"below", e.Below}, {"equal to", e.Equals}} {
 		if bound.value != nil {
-			parts = append(parts, bound.word+" "+figure(*bound.value))
+			parts = append(parts, bound.word+" "+number(*bound.value))
 		}
 	}
 	if len(parts) == 0 {
 		return "nothing in particular"
 	}
 	return strings.Join(parts, " and ")
-}
-
-// measurement is a metric of a stream with its chance range, if it has one.
-type measurement struct {
-	value  float64
-	chance *Range
-}
-
-// metric returns a metric by the name that scenarios use.
-func (s *Stream) metric(name string) (measurement, bool) {
-	if kind, ok := strings.CutPrefix(name, "errors."); ok {
-		return measurement{value: float64(s.Errors[record.ErrorKind(kind)])}, true
-	}
-	switch name {
-	case "maxOverMean":
-		return measurement{s.Skew.MaxOverMean, &s.Chance.MaxOverMean}, true
-	case "cv":
-		return measurement{s.Skew.CV, &s.Chance.CV}, true
-	case "gini":
-		return measurement{s.Skew.Gini, &s.Chance.Gini}, true
-	case "jain":
-		return measurement{s.Skew.Jain, &s.Chance.Jain}, true
-	case "effectiveBackends":
-		return measurement{s.Skew.EffectiveBackends, &s.Chance.EffectiveBackends}, true
-	case "idleBackends":
-		return measurement{float64(s.Skew.IdleBackends), &s.Chance.IdleBackends}, true
-	case "dispersion":
-		return measurement{s.Skew.Dispersion, &s.Chance.Dispersion}, true
-	case "requests":
-		return measurement{value: float64(s.Requests)}, true
-	case "connections":
-		return measurement{value: float64(s.Connections)}, true
-	case "requestsPerSecond":
-		return measurement{value: s.RequestsPerSecond}, true
-	}
-	return measurement{}, false
 }

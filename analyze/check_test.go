@@ -21,7 +21,7 @@ func TestExpectations(t *testing.T) {
 		{"a finding that is not there", analyze.Expectation{Finding: analyze.Balanced}, false, "no Balanced; found: ConnectionPinning"},
 		{"the absence of one that is not there", analyze.Expectation{NoFinding: analyze.UnexplainedSkew}, true, "no UnexplainedSkew"},
 		{"the absence of one that is there", analyze.Expectation{NoFinding: analyze.ConnectionPinning}, false, "ConnectionPinning: 8 connections"},
-		{"a metric above", analyze.Expectation{Metric: "maxOverMean", Stream: "web", Above: f(1.1)}, true, "maxOverMean is 1.55 for web, wanted above 1.1 (chance range 1.5 to"},
+		{"a metric above", analyze.Expectation{Metric: "maxOverMean", Stream: "web", Above: f(1.1)}, true, "maxOverMean is 1.55 for web, wanted above 1.1 (expected 2.23, chance range 1.5 to"},
 		{"a metric not above", analyze.Expectation{Metric: "maxOverMean", Above: f(5)}, false, "wanted above 5"},
 		{"a metric between", analyze.Expectation{Metric: "cv", Above: f(0), Below: f(3)}, true, "wanted above 0 and below 3"},
 		{"a metric at its bound is not below it", analyze.Expectation{Metric: "connections", Below: f(8)}, false, "connections is 8"},

@@ -24,6 +24,7 @@ type traffic struct {
 
 	strata    []*stratum // those that carried anything, else all that were planned
 	byKey     map[stratumKey]*stratum
+	servers   []*record.Server     // what pods counted, of streams through a gateway
 	rows      []*record.Connection // of dropped agents the first ones only
 	modelled  bool                 // the outcome of every stratum is predicted
 	changed   bool                 // the eligible backends at the end are others than at the start
@@ -139,6 +140,7 @@ func (t *traffic) settle(rec *record.Record) {
 	}
 	t.modelled = t.modelled && !slices.ContainsFunc(t.strata, func(s *stratum) bool { return s.at.Outcome == Unknown })
 	t.backendsOf(rec)
+	t.throughGateway(rec)
 	t.units = t.countUnits()
 }
 

@@ -40,7 +40,8 @@ type StreamComparison struct {
 	Sides     [2]Side            `json:"sides"` // before, after
 	Metrics   []MetricComparison `json:"metrics"`
 	Placement PlacementTest      `json:"placement"`
-	Shares    [][2]float64       `json:"shares"` // of the k-th busiest pod before and after, at most 40
+	Shares    [][2]float64       `json:"shares"`             // of the k-th busiest pod before and after, at most 40
+	Settling  *Settling          `json:"settling,omitempty"` // pods came or went in all runs: the part of them that is compared
 	Verdict   Change             `json:"verdict"`
 }
 
@@ -97,6 +98,9 @@ func Compare(before, after []*Report) (*Comparison, error) {
 	}
 	for _, pair := range c.pairs(before, after) {
 		s := pair.compare()
+		if s.Settling != nil {
+			c.Notes = append(c.Notes, s.Settling.note(s.Stream))
+		}
 		c.Streams = append(c.Streams, s)
 		c.Verdict = together(c.Verdict, s.Verdict)
 	}
@@ -127,6 +131,8 @@ type streamPair struct {
 	name string
 	key  string // of the simulations
 	runs [2][]*Stream
+
+	reports [2][]*Report // that they are of
 }
 
 // pairs finds the streams that are on both sides, by client; if there is just one on each side, it is the same whatever its name.
@@ -141,6 +147,7 @@ func (c *Comparison) pairs(before, after []*Report) []*streamPair {
 					names = append(names, name)
 				}
 				found[name].runs[side] = append(found[name].runs[side], &r.Streams[i])
+				found[name].reports[side] = append(found[name].reports[side], r)
 			}
 		}
 	}
@@ -215,7 +222,9 @@ func eligibleOf(s *Stream) int {
 
 // compare compares one stream.
 func (p *streamPair) compare() StreamComparison {
-	out := StreamComparison{Stream: p.name, Sides: [2]Side{pooledSide(p.runs[0]), pooledSide(p.runs[1])}, Verdict: NoDifference}
+	out := StreamComparison{Stream: p.name, Verdict: NoDifference}
+	out.Settling = p.settlings(p.reports)
+	out.Sides = [2]Side{pooledSide(p.runs[0]), pooledSide(p.runs[1])}
 	out.Placement = p.placement()
 	repeats := p.repeats(out.Placement)
 	for _, m := range comparedMetrics() {
@@ -225,6 +234,12 @@ func (p *streamPair) compare() StreamComparison {
 		row.Verdict = m.judge(row.Interval)
 		out.Metrics = append(out.Metrics, row)
 		out.Verdict = together(out.Verdict, row.Verdict)
+	}
+	if out.Settling != nil {
+		if row, ok := p.newShare(out.Settling); ok {
+			out.Metrics = append(out.Metrics, row)
+			out.Verdict = together(out.Verdict, row.Verdict)
+		}
 	}
 	if out.Placement.Changed {
 		out.Verdict = together(out.Verdict, Changed)

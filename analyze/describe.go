@@ -44,6 +44,7 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 	s.report.Order = orderRow(f.about[t])
 	s.report.Latency.Tail = s.tail(f)
 	t.draw(rec, s.report)
+	s.report.Sessions = t.sessions()
 	if t.unit == unitClientIP {
 		s.pairs = t.clientPairs()
 		s.report.Affinity = s.affinity()
@@ -158,6 +159,9 @@ func (t *traffic) seconds(rec *record.Record) float64 {
 			last = max(last, rec.End.Seconds)
 		}
 	}
+	if t.plan.WarmUp > 0 {
+		first = max(first, 0) // nothing before is counted
+	}
 	if len(t.dropped) > 0 || len(t.rows) == 0 {
 		first, last = min(first, t.tallySpan[0]), max(last, t.tallySpan[1])
 	}
@@ -269,14 +273,26 @@ func (s *subject) testRow(f *family) Test {
 		return row
 	}
 	need := s.need(f)
-	row.SmallestFactor = need.SmallestFactor(row.Units)
-	if needed := need.Units(usualFactor); needed > row.Units {
+	if s.law.MinExpected() >= fewPerPod { // fewer say nothing of a single pod, whatever their p
+		row.SmallestFactor = need.SmallestFactor(row.Units)
+	}
+	if needed := unitsFor(need, usualFactor); needed > row.Units {
 		row.UnitsNeeded = needed
 	}
 	return row
 }
 
-// need asks about the backend with the smallest expected share, at the level the first of the report's tests has to pass.
+// unitsFor is the number of units from which on a factor is found: with the power asked for, and with enough of them for every pod.
+func unitsFor(need skew.Need, factor float64) int {
+	needed := need.Units(factor)
+	if needed == 0 {
+		return 0
+	}
+	return max(needed, int(math.Ceil(fewPerPod/need.Share)))
+}
+
+// need asks about the backend with the smallest expected share, at the level that the first of the report's tests has to pass to be called
+// an unexplained skew.
 func (s *subject) need(f *family) skew.Need {
 	eligible, smallest := 0, 1.0
 	for _, share := range s.expectedShares() {
@@ -285,7 +301,7 @@ func (s *subject) need(f *family) skew.Need {
 			smallest = min(smallest, share)
 		}
 	}
-	return skew.Need{Backends: eligible, Share: smallest, Alpha: f.alpha / float64(max(f.size(), 1)), Power: usualPower}
+	return skew.Need{Backends: eligible, Share: smallest, Alpha: f.alpha * errorShare / float64(max(f.size(), 1)), Power: usualPower}
 }
 
 // nodeRows sums up per address whose port was dialled.

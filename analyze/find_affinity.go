@@ -29,6 +29,9 @@ func (j *judge) affinityHeld(s *subject) {
 	}
 	summary := fmt.Sprintf("%d of %d clients (address and node) kept their pod over %d connections (95 %% range %s to %s)",
 		a.Held, a.Clients, connections, figure(a.Interval[0]), figure(a.Interval[1]))
+	if longer := s.heldLonger(); longer > 0 {
+		summary += fmt.Sprintf("; %d of them for longer than the timeout of %d s, as every new connection renews it", longer, a.TimeoutSeconds)
+	}
 	if a.Expired > 0 {
 		summary += fmt.Sprintf("; %s moved after a pause longer than the %d s timeout", plural(a.Expired, "client", "clients"), a.TimeoutSeconds)
 	}
@@ -46,6 +49,24 @@ func (j *judge) affinityHeld(s *subject) {
 		evidence["moved"], evidence["movedPodGone"] = r.Moved, r.Gone
 	}
 	j.add(Finding{Code: AffinityHeld, Severity: Info, Stream: s.name, ByDesign: true, Summary: summary, Evidence: evidence})
+}
+
+// heldLonger counts the clients that kept their pod for longer than the affinity timeout.
+func (s *subject) heldLonger() int {
+	n, timeout := 0, s.affinitySeconds()
+	for i, p := range s.pairs {
+		if s.judged[i].connections < 2 || !s.judged[i].held() {
+			continue
+		}
+		first, last := math.Inf(1), math.Inf(-1)
+		for _, c := range p.rows {
+			if c.Backend != "" {
+				first, last = min(first, c.Opened), max(last, c.Opened)
+			}
+		}
+		n += truth(last-first > timeout)
+	}
+	return n
 }
 
 // breaches are the pairs that lost their pod though the memory had to hold, at nodes for which keep says yes.
@@ -89,45 +110,44 @@ func (j *judge) affinityBroken(s *subject) {
 	})
 }
 
+// returns are connections of clients that came before: how many, and of these how many met the pod of the one before.
+type returns struct{ all, kept int }
+
 // affinityCapacity looks at nodes in iptables mode with more client addresses than their lists hold: xt_recent keeps 100 for each
 // pod and drops the one that was set longest ago. It returns the nodes and ports whose breaches that explains.
 func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
 	explained := map[[2]string]bool{}
-	rows, clients, held, broken := []map[string]any{}, 0, 0, 0
-	var expected Range
+	rows, clients, broken := []map[string]any{}, 0, 0
+	var came returns
+	var low, high float64 // of the connections that are expected to meet the same pod, over all nodes
 	for _, n := range s.report.Affinity.ByNode {
 		endpoints := s.endpointsAt(n.Node)
 		if n.Broken == 0 || endpoints == 0 || s.now.nodes[n.Node].Proxy.Mode != modeIPTables {
 			continue
 		}
-		all := 0
-		for _, p := range s.pairs {
-			if p.node == n.Node && p.port == n.Port {
-				all++
-			}
-		}
-		// Whether clients come back in the same order is not planned: the two orders bound what is to be expected.
-		capacity := skew.Capacity{Clients: all, Endpoints: endpoints, Limit: skew.AffinityList}
-		inOrder := capacity.Simulate(j.seed(s, "capacity "+n.Node+n.Port), 0)
-		capacity.Shuffled = true
-		shuffled := capacity.Simulate(j.seed(s, "capacity shuffled "+n.Node+n.Port), 0)
-		if min(inOrder.Exceeded, shuffled.Exceeded) < 0.5 {
+		arrivals, addresses, own := s.arrivals(n.Node, n.Port)
+		capacity := skew.Capacity{Clients: addresses, Endpoints: endpoints, Limit: skew.AffinityList}
+		expected := capacity.Replay(j.seed(s, "capacity "+n.Node+n.Port), arrivals, 0)
+		if expected.Exceeded < 0.5 {
 			continue
 		}
 		explained[[2]string{n.Node, n.Port}] = true
-		clients, held, broken = clients+n.Clients, held+n.Held, broken+n.Broken
-		expected = Range{min(inOrder.Held[0], shuffled.Held[0]), max(inOrder.Held[1], shuffled.Held[1])}
-		rows = append(rows, map[string]any{"node": n.Node, "port": n.Port, "addresses": all, "backends": endpoints, "clients": n.Clients, "held": n.Held,
-			"heldFractionExpected": expected})
+		clients, broken = clients+n.Clients, broken+n.Broken
+		came.all, came.kept = came.all+own.all, came.kept+own.kept
+		low, high = low+expected.Held[0]*float64(own.all), high+expected.Held[1]*float64(own.all)
+		rows = append(rows, map[string]any{"node": n.Node, "port": n.Port, "addresses": addresses, "backends": endpoints, "clients": n.Clients, "held": n.Held,
+			"returns": own.all, "returnsKept": own.kept, "keptFractionExpected": expected.Held})
 	}
 	if len(rows) == 0 {
 		return explained
 	}
+	of := float64(max(1, came.all))
 	j.add(Finding{
 		Code: AffinityCapacity, Severity: Warning, Stream: s.name, ByDesign: true,
-		Summary: fmt.Sprintf("%d of %d clients lost their pod, as more client addresses came than iptables mode remembers: %d for each pod and node, the oldest are forgotten; %d kept theirs (for as many addresses %s to %s of them are expected to)",
-			broken, clients, skew.AffinityList, held, percent(expected[0]), percent(expected[1])),
-		Evidence: map[string]any{"clients": clients, "held": held, "broken": broken, "limit": skew.AffinityList, "byNode": rows},
+		Summary: fmt.Sprintf("%d of %d clients lost their pod, as more client addresses came than iptables mode remembers: %d for each pod and node, the oldest are forgotten; of %d connections by clients that came back %s met the pod of the one before (%s to %s are expected to)",
+			broken, clients, skew.AffinityList, came.all, percent(float64(came.kept)/of), percent(low/of), percent(high/of)),
+		Evidence: map[string]any{"clients": clients, "broken": broken, "limit": skew.AffinityList, "returns": came.all, "returnsKept": came.kept,
+			"keptFractionExpected": Range{low / of, high / of}, "byNode": rows},
 		Remedies: []Remedy{
 			{What: "kube-proxy in nftables mode, whose sets hold 65,536 addresses", Predicted: map[string]any{"heldFraction": 1.0}},
 			{What: "more pods: each remembers its own list"},
@@ -135,6 +155,38 @@ func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
 		},
 	})
 	return explained
+}
+
+// arrivals lists the clients of a node's port in the order of their connections, by numbers from 0, and how many clients there are.
+func (s *subject) arrivals(node, port string) (order []int, clients int, came returns) {
+	type arrival struct {
+		at     float64
+		client int
+	}
+	var all []arrival
+	for _, p := range s.pairs {
+		if p.node != node || p.port != port {
+			continue
+		}
+		last := ""
+		for _, c := range p.rows {
+			if c.Backend == "" {
+				continue
+			}
+			all = append(all, arrival{c.Opened, clients})
+			if last != "" {
+				came.all++
+				came.kept += truth(c.Backend == last)
+			}
+			last = c.Backend
+		}
+		clients++
+	}
+	slices.SortStableFunc(all, func(a, b arrival) int { return cmp.Compare(a.at, b.at) })
+	for _, a := range all {
+		order = append(order, a.client)
+	}
+	return order, clients, came
 }
 
 // endpointsAt is how many backends a node chooses from.
@@ -241,9 +293,13 @@ func (j *judge) affinityCollapse(s *subject) {
 	if byNode {
 		hidden = "their own nodes hide them, as pods that dial another node's port leave under their node's address"
 	}
+	byProxy := slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.KeyedOn == ProxyPod })
+	if byProxy {
+		hidden = "the gateway ends their connections and opens its own"
+	}
 	apart := skew.BackendsUsed(n, a.Addresses)
 	j.add(Finding{
-		Code: AffinityCollapse, Severity: Warning, Stream: s.name, ByDesign: byNode,
+		Code: AffinityCollapse, Severity: Warning, Stream: s.name, ByDesign: byNode || byProxy,
 		Summary: fmt.Sprintf("kube-proxy saw %d client addresses as %d: %s, and affinity sends all behind one address to one pod; %d of %d pods were used, %s would be by as many addresses",
 			a.Addresses, a.Sources, hidden, a.BackendsUsed, n, figure(apart)),
 		Evidence: map[string]any{"addresses": a.Addresses, "sources": a.Sources, "units": len(s.pairs), "backends": n, "backendsUsed": a.BackendsUsed,

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/podskew/podskew/analyze/skew"
 	"github.com/podskew/podskew/record"
 )
 
@@ -20,7 +21,11 @@ const (
 // changes draws conclusions from the last thing that was done to the cluster.
 func (j *judge) changes(s *subject) {
 	clue := s.lastEvent(j.family)
-	if clue == nil || clue.balance == nil {
+	if clue == nil {
+		return
+	}
+	if clue.balance == nil {
+		j.idleUnderAffinity(s, clue)
 		return
 	}
 	if j.idleAfterScaleOut(s, clue) {
@@ -29,12 +34,14 @@ func (j *judge) changes(s *subject) {
 	j.outOfBalance(s, clue)
 }
 
+// lastEvent is what was done to the cluster last of what changes which pods are chosen; nil: nothing was.
 func (s *subject) lastEvent(f *family) *eventClue {
-	clues := f.about[s.traffic].events
-	if len(clues) == 0 {
-		return nil
+	for _, clue := range slices.Backward(f.about[s.traffic].events) {
+		if !leavesShares(clue.event.Kind) {
+			return clue
+		}
 	}
-	return clues[len(clues)-1]
+	return nil
 }
 
 // idleAfterScaleOut says that pods that were added got nothing, and whether they could have. It reports whether all of them did.
@@ -50,7 +57,8 @@ func (j *judge) idleAfterScaleOut(s *subject, clue *eventClue) bool {
 	if len(idle) == 0 || since < idleFrom {
 		return false
 	}
-	opened := s.openedAfter(clue)
+	from, known := clue.knownBy(j.rec, idle)
+	opened := s.openedFrom(from)
 	if len(b.NewPods) > 0 {
 		expected = b.NewExpected * float64(len(idle)) / float64(len(b.NewPods))
 	}
@@ -65,10 +73,13 @@ func (j *judge) idleAfterScaleOut(s *subject, clue *eventClue) bool {
 	switch {
 	case opened == 0:
 		f.Summary = head + "no connection was opened since, and those that are open stay with the pod they were opened to"
+		if s.plan.Target == "headless" {
+			f.Summary += "; clients resolve the name when they open one"
+		}
 	case luck > j.family.alpha:
 		f.Severity = Info
 		f.Summary = head + fmt.Sprintf("only %s opened since, of which chance leaves none to them in %s of such runs", plural(opened, "connection was", "connections were"), percent(luck))
-	case clue.event.Effective > 0:
+	case known:
 		f.Severity = Error
 		f.Summary = head + fmt.Sprintf("%s opened after all nodes had learned of them, and chance would leave none to them with p = %s", plural(opened, "connection was", "connections were"), figure(luck))
 	default:
@@ -78,11 +89,23 @@ func (j *judge) idleAfterScaleOut(s *subject, clue *eventClue) bool {
 	return len(idle) == len(b.NewPods)
 }
 
-// openedAfter counts the connections opened once an event had taken effect, as far as that is known.
-func (s *subject) openedAfter(clue *eventClue) int {
+// knownBy is when every node knew of these pods, as the record says, or a moment in which it should have after the last of
+// them became ready. known: either is known; it is when the event was asked for otherwise.
+func (c *eventClue) knownBy(rec *record.Record, pods []string) (at float64, known bool) {
+	if c.event.Effective > 0 {
+		return max(c.event.At, c.event.Effective), true
+	}
+	if ready, ok := readyBy(rec, pods); ok {
+		return max(c.event.At, ready+staleGrace), true
+	}
+	return c.event.At, false
+}
+
+// openedFrom counts the connections opened from then on that somebody answered.
+func (s *subject) openedFrom(from float64) int {
 	n := 0
 	for _, c := range s.rows {
-		if c.Opened >= max(clue.event.At, clue.event.Effective) && c.Backend != "" {
+		if c.Opened >= from && c.Backend != "" {
 			n++
 		}
 	}
@@ -92,17 +115,21 @@ func (s *subject) openedAfter(clue *eventClue) int {
 // lifetimeRemedies predict what a bounded lifetime of connections gives to new pods.
 func (s *subject) lifetimeRemedies(b *balance) []Remedy {
 	fair := float64(len(b.NewPods)) / float64(max(len(b.NewPods)+s.oldPods(b), 1))
-	return []Remedy{
-		{
-			What: fmt.Sprintf("close every connection after %s s (a pool's maximum lifetime, gRPC MAX_CONNECTION_AGE): the new pods' part grows to %s within that time",
-				figure(lifetimeFor), percent(fair)),
-			Predicted: map[string]any{"lifetimeSeconds": lifetimeFor, "newShareAfterHalf": fair / 2, "newShare": fair, "secondsToBalance": lifetimeFor},
-		},
-		{
-			What:      fmt.Sprintf("choose a pod for each request, with a list of pods that is kept up to date: an L7 proxy, or a headless Service with client-side round robin: the new pods' part is %s at once", percent(fair)),
-			Predicted: map[string]any{"newShare": fair, "secondsToBalance": 0},
-		},
+	age := Remedy{
+		What: fmt.Sprintf("close every connection after %s s (a pool's maximum lifetime, gRPC MAX_CONNECTION_AGE): the new pods' part grows to %s within that time",
+			figure(lifetimeFor), percent(fair)),
+		Predicted: map[string]any{"lifetimeSeconds": lifetimeFor, "newShareAfterHalf": fair / 2, "newShare": fair, "secondsToBalance": lifetimeFor},
 	}
+	list := Remedy{
+		What:      fmt.Sprintf("choose a pod for each request, with a list of pods that is kept up to date: an L7 proxy, or a headless Service with client-side round robin: the new pods' part is %s at once", percent(fair)),
+		Predicted: map[string]any{"newShare": fair, "secondsToBalance": 0},
+	}
+	if s.plan.Target == "headless" {
+		age.What = fmt.Sprintf("bound the age of connections to %s s (gRPC MAX_CONNECTION_AGE, a pool's maximum lifetime) and resolve the name for each new one: the new pods' part grows to %s within that time, and the time that DNS keeps an answer",
+			figure(lifetimeFor), percent(fair))
+		list.What = fmt.Sprintf("have clients told of new pods, instead of asking a name server when a connection is lost: a resolver that watches the EndpointSlices, xDS, or an L7 proxy: the new pods' part is %s at once", percent(fair))
+	}
+	return []Remedy{age, list}
 }
 
 // oldPods counts the backends at the end that were there at the start.
@@ -112,7 +139,7 @@ func (s *subject) oldPods(b *balance) int { return len(s.backends) - len(b.gone)
 func (j *judge) outOfBalance(s *subject, clue *eventClue) {
 	b := clue.balance
 	skewed := j.family.upholds(b.claim) && b.Reached == notInTime
-	if clue.event.Kind == record.EventRestart {
+	if replacesPods(clue.event.Kind) {
 		if skewed {
 			j.skewAfterRestart(s, clue)
 		}
@@ -181,7 +208,7 @@ func (j *judge) skewAfterRestart(s *subject, clue *eventClue) {
 
 // reconnectRemedies predict what a second choice gives, once all pods are up.
 func (j *judge) reconnectRemedies(s *subject, b *balance) []Remedy {
-	even := b.law.Chance(j.seed(s, "reconnected"), remedyDraws).MaxOverMean
+	even := b.eligibleLaw().Chance(j.seed(s, "reconnected"), remedyDraws).MaxOverMean
 	return []Remedy{
 		{
 			What:      "let clients wait a random time before they reconnect, longer than a restart takes: max/mean → " + span2(even),
@@ -194,6 +221,26 @@ func (j *judge) reconnectRemedies(s *subject, b *balance) []Remedy {
 		},
 		{What: "choose a pod for each request: an L7 proxy", Predicted: map[string]any{"secondsToBalance": 0}},
 	}
+}
+
+// eligibleLaw is the law of the last window over the pods that it can choose: others would count as idle ones.
+func (b *balance) eligibleLaw() *skew.Law {
+	var groups []skew.Group
+	expected := b.law.Expected()
+	for _, g := range b.groups {
+		one := skew.Group{Units: g.Units}
+		for i, p := range g.P {
+			if expected[i] > 0 {
+				one.P = append(one.P, p)
+			}
+		}
+		groups = append(groups, one)
+	}
+	law, err := skew.NewLaw(chosen(b.law), groups)
+	if err != nil {
+		return b.law // cannot be: it is the same with fewer zeros
+	}
+	return law
 }
 
 func (b *balance) table(s *subject) []map[string]any {
@@ -228,12 +275,13 @@ func (j *judge) staleEndpoints(s *subject) {
 	var all []stale
 	end := lastMoment(s.rows)
 	for _, b := range slices.Concat(s.backends, s.foreign) {
-		gone, certain, ok := goneSince(j.rec, s.plan.Service, b.pod)
-		if !ok {
-			continue
-		}
-		if one := s.staleOf(b.pod, gone, certain, end); one.held+one.opened > 0 {
-			all = append(all, one)
+		for _, gone := range absencesOf(j.rec, s.plan.Service, b.pod) {
+			if s.unit == unitFlow && !j.answeredAfter(s, b.pod, gone.since) {
+				continue // the flows that it had have gone on to others
+			}
+			if one := s.staleOf(b.pod, gone, end); one.held+one.opened > 0 {
+				all = append(all, one)
+			}
 		}
 	}
 	if len(all) == 0 {
@@ -246,7 +294,9 @@ func (j *judge) staleEndpoints(s *subject) {
 		held += one.held
 		opened += one.opened
 		certain = certain || one.certain && one.opened > 0
-		names = append(names, one.pod)
+		if !slices.Contains(names, one.pod) {
+			names = append(names, one.pod)
+		}
 		rows = append(rows, map[string]any{"pod": one.pod, "since": finite(one.since), "held": one.held, "opened": one.opened, "requests": one.requests})
 	}
 	f := Finding{
@@ -270,6 +320,20 @@ func (j *judge) staleEndpoints(s *subject) {
 	j.add(f)
 }
 
+// answeredAfter reports whether a pod answered anything in the seconds after an instant. The row of a flow names the pod that
+// answered first, and does not say until when.
+func (j *judge) answeredAfter(s *subject, pod string, since float64) bool {
+	return slices.ContainsFunc(j.rec.Tallies, func(t record.Tally) bool {
+		failed := 0
+		for kind, n := range t.Errors {
+			if kind != record.ErrStatus {
+				failed += n
+			}
+		}
+		return t.Stream == s.plan.ID && t.Backend == pod && float64(t.Second) >= since && t.Requests > failed
+	})
+}
+
 func finite(x float64) float64 {
 	if math.IsInf(x, 0) {
 		return 0
@@ -277,15 +341,18 @@ func finite(x float64) float64 {
 	return x
 }
 
-// staleOf counts what one pod did after it had gone.
-func (s *subject) staleOf(pod string, since float64, certain bool, end float64) stale {
-	one := stale{pod: pod, since: since, certain: certain}
+// staleOf counts what one pod did while it was gone.
+func (s *subject) staleOf(pod string, gone absence, end float64) stale {
+	since := gone.since
+	one := stale{pod: pod, since: since, certain: gone.certain}
 	for _, c := range s.rows {
 		if c.Backend != pod {
 			continue
 		}
 		stillOpen := c.Closed == 0 || c.Closed >= end-stopWithin
 		switch {
+		case c.Opened >= gone.until:
+			continue
 		case c.Opened > since:
 			one.opened++
 		case math.IsInf(since, 1) && stillOpen, c.Closed == 0, c.Closed > since && !math.IsInf(since, 1):
@@ -296,26 +363,6 @@ func (s *subject) staleOf(pod string, since float64, certain bool, end float64) 
 		one.requests += c.Requests
 	}
 	return one
-}
-
-// goneSince tells from when on a pod was no ready endpoint of a Service, if that is so at the end.
-func goneSince(rec *record.Record, service, pod string) (since float64, certain, ok bool) {
-	if service == "" || rec.FactsAfter == nil || readyEndpoint(rec.FactsAfter, service, pod) {
-		return 0, false, false
-	}
-	since = math.Inf(1)
-	for _, e := range rec.Events {
-		switch {
-		case e.Target == pod && (e.Kind == record.EventUnready || e.Kind == record.EventRemoved):
-			since = min(since, e.At+staleGrace)
-			if e.Effective > 0 {
-				since, certain = e.Effective, true
-			}
-		case e.Target == pod && e.Kind == record.EventReady:
-			since, certain = math.Inf(1), false
-		}
-	}
-	return since, certain, readyEndpoint(&rec.Facts, service, pod) || !math.IsInf(since, 1)
 }
 
 func readyEndpoint(facts *record.Facts, service, pod string) bool {

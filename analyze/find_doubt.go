@@ -1,8 +1,11 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/podskew/podskew/analyze/skew"
 	"github.com/podskew/podskew/record"
@@ -122,7 +125,7 @@ func (j *judge) doubtTest(s *subject) {
 
 // settle says what it would take to see a pod at twice its share.
 func (j *judge) settle(s *subject) string {
-	if needed := s.need(j.family).Units(visibleSkew); needed > 0 {
+	if needed := unitsFor(s.need(j.family), visibleSkew); needed > 0 {
 		return fmt.Sprintf("; it takes %d for twice", needed)
 	}
 	return ""
@@ -173,14 +176,14 @@ func diffFacts(before, after *record.Facts) []string {
 
 // diff lists, by name, what was added, removed or changed.
 func diff[T any](before, after []T, kind string, name, state func(T) string) []string {
-	old, now := map[string]string{}, map[string]string{}
+	old, now := map[string]T{}, map[string]T{}
 	var names []string
 	for _, x := range before {
-		old[name(x)] = state(x)
+		old[name(x)] = x
 		names = append(names, name(x))
 	}
 	for _, x := range after {
-		now[name(x)] = state(x)
+		now[name(x)] = x
 		names = append(names, name(x))
 	}
 	slices.Sort(names)
@@ -193,11 +196,33 @@ func diff[T any](before, after []T, kind string, name, state func(T) string) []s
 			changes = append(changes, fmt.Sprintf("%s %s is gone", kind, n))
 		case !had:
 			changes = append(changes, fmt.Sprintf("%s %s is new", kind, n))
-		case was != is:
-			changes = append(changes, fmt.Sprintf("%s %s changed", kind, n))
+		case state(was) != state(is):
+			changes = append(changes, fmt.Sprintf("%s %s changed%s", kind, n, fieldsChanged(was, is)))
 		}
 	}
 	return changes
+}
+
+// fieldsChanged lists the plain fields of a fact that changed, by their names in the record: "sessionAffinity ClientIP → None".
+func fieldsChanged(was, is any) string {
+	old, now := reflect.ValueOf(was), reflect.ValueOf(is)
+	var words []string
+	for i := range old.NumField() {
+		field := old.Type().Field(i)
+		switch field.Type.Kind() {
+		case reflect.String, reflect.Bool, reflect.Int:
+		default:
+			continue
+		}
+		if a, b := fmt.Sprint(old.Field(i)), fmt.Sprint(now.Field(i)); a != b {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			words = append(words, fmt.Sprintf("%s %s → %s", name, cmp.Or(a, "none"), cmp.Or(b, "none")))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(words, ", ") + ")"
 }
 
 // runNotes notes what holds for the run as a whole.

@@ -38,8 +38,16 @@ func (j *judge) unevenLoad(s *subject) {
 		Summary: fmt.Sprintf("%s carry unequally many requests: %s of the skew comes from that; the busiest carried %d, %s times the mean. Which pods they are on is chance%s",
 			unitCount(s.law.Units(), s.unit), percent(d.LoadPerUnit/d.Total), most, figure(float64(most)*float64(s.law.Units())/float64(max(sum, 1))), j.loadText(s)),
 		Evidence: map[string]any{"loadPerUnit": d.LoadPerUnit, "total": d.Total, "largest": most, "units": s.law.Units(), "adjustedP": d.LoadAdjustedP},
-		Remedies: []Remedy{{What: "give every connection as many requests: a pool that takes the connection used longest ago, or one that closes it after so many requests"}},
+		Remedies: []Remedy{evenLoad(s.unit)},
 	})
+}
+
+// evenLoad is how choices come to carry the same.
+func evenLoad(unit string) Remedy {
+	if unit == unitClientIP {
+		return Remedy{What: "no affinity, or one by a cookie or header: by address all that one client sends, and all clients behind it, stay on one pod"}
+	}
+	return Remedy{What: "give every connection as many requests: a pool that takes the connection used longest ago, or one that closes it after so many requests"}
 }
 
 func (j *judge) loadText(s *subject) string {

@@ -152,8 +152,14 @@ func (t *traffic) localSetting() string {
 
 // localPolicy: nodes with few pods of their own give each of them more.
 func (j *judge) localPolicy(s *subject) {
-	uneven := s.designed()
-	if !slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.Policy == LocalPolicy }) || uneven < unevenFrom {
+	if !slices.ContainsFunc(s.strata, func(x *stratum) bool { return x.at.Policy == LocalPolicy }) {
+		return
+	}
+	uneven, apart := s.designed(), s.apart()
+	if len(s.backends) > 0 {
+		uneven *= float64(len(s.backends)+len(apart)) / float64(len(s.backends)) // over all ready pods
+	}
+	if uneven < unevenFrom {
 		return
 	}
 	severity := Info
@@ -167,14 +173,96 @@ func (j *judge) localPolicy(s *subject) {
 		words = append(words, figure(100*expected[i]))
 	}
 	setting := s.localSetting()
-	j.add(Finding{
-		Code: LocalPolicyImbalance, Severity: severity, Stream: s.name, ByDesign: true,
-		Summary: fmt.Sprintf("under %s Local a node's connections go to its own pods only, so the %d pods should get %s %% (max/mean %s); they got a max/mean of %s",
-			setting, len(s.backends), joined(words), figure(uneven), figure(s.report.Skew.MaxOverMean)),
-		Evidence: map[string]any{"setting": setting, "byBackend": rows, "byNode": s.localNodes(), "expectedMaxOverMean": uneven,
-			"maxOverMean": s.report.Skew.MaxOverMean},
-		Remedies: s.localRemedies(setting),
-	})
+	evidence := map[string]any{"setting": setting, "byBackend": rows, "byNode": s.localNodes(), "expectedMaxOverMean": uneven,
+		"maxOverMean": s.report.Skew.MaxOverMean}
+	summary := fmt.Sprintf("under %s Local a node's connections go to its own pods only, so the %d pods should get %s %% (max/mean %s); they got a max/mean of %s",
+		setting, len(s.backends), joined(words), figure(uneven), figure(s.report.Skew.MaxOverMean))
+	if len(apart) > 0 {
+		summary = fmt.Sprintf("under %s Local a node's connections go to its own pods only, and this stream enters by %s only: %s of all %d ready pods should get %s %%, %s nothing (%s); over all of them that is a max/mean of %s",
+			setting, listed(s.entered()), plural(len(s.backends), "pod", "pods"), len(s.backends)+len(apart), joined(words), plural(len(apart), "gets", "get"), listed(apart), figure(uneven))
+		evidence["apart"] = apart
+	}
+	if checks := s.healthChecks(); len(checks) > 0 {
+		evidence["healthChecks"] = checks
+	}
+	j.add(Finding{Code: LocalPolicyImbalance, Severity: severity, Stream: s.name, ByDesign: true, Summary: summary, Evidence: evidence, Remedies: s.localRemedies(setting)})
+}
+
+// apart are the ready pods of the Service that no connection of the stream can reach, as none enters by their nodes.
+func (s *subject) apart() []string {
+	var pods []string
+	for _, e := range s.facts.Endpoints {
+		pod := podOf(s.facts, e)
+		if _, reached := s.byPod[pod]; e.Service == s.plan.Service && e.Ready && !reached && !slices.Contains(pods, pod) {
+			pods = append(pods, pod)
+		}
+	}
+	slices.Sort(pods)
+	return pods
+}
+
+// entered are the nodes that decide for the stream.
+func (s *subject) entered() []string {
+	var nodes []string
+	for _, x := range s.strata {
+		if x.at.Decider != "" && !slices.Contains(nodes, x.at.Decider) {
+			nodes = append(nodes, x.at.Decider)
+		}
+	}
+	if len(nodes) == 0 { // a balancer chooses: those whose pods it reaches
+		for _, b := range s.backends {
+			if !slices.Contains(nodes, b.node) {
+				nodes = append(nodes, b.node)
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+// healthChecks lists what nodes answer a load balancer, for a stream that comes through one.
+func (s *subject) healthChecks() []map[string]any {
+	if s.plan.Target != "loadBalancer" {
+		return nil
+	}
+	rows := []map[string]any{}
+	for _, h := range s.facts.HealthChecks {
+		if h.Service != s.plan.Service {
+			continue
+		}
+		row := map[string]any{"node": h.Node, "status": h.Status, "endpoints": h.Endpoints, "weight": h.Weight}
+		if h.Error != "" {
+			row["error"] = h.Error
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// weigh is the remedy that the health checks hold already: their answers tell how many pods a node has. Weighed by that
+// every pod gets the same. Empty where they do not tell, or where the balancer weighs so.
+func (s *subject) weigh() []Remedy {
+	if s.plan.Target != "loadBalancer" || s.designed() < unevenFrom {
+		return nil
+	}
+	var words []string
+	pods := 0
+	for _, h := range s.facts.HealthChecks {
+		if h.Service == s.plan.Service && h.Status == healthy {
+			if h.Weight == 0 {
+				return nil
+			}
+			words = append(words, fmt.Sprintf("%s %d", h.Node, h.Weight))
+			pods += h.Weight
+		}
+	}
+	if pods == 0 {
+		return nil
+	}
+	return []Remedy{{
+		What:      fmt.Sprintf("a load balancer that weighs nodes by the header X-Load-Balancing-Endpoint-Weight of their health checks (%s)", strings.Join(words, ", ")),
+		Predicted: map[string]any{"shares": equalShares(pods), "maxOverMean": 1.0, "sourceIP": "preserved"},
+	}}
 }
 
 func joined(words []string) string {
@@ -241,7 +329,7 @@ func (s *subject) localRemedies(setting string) []Remedy {
 		}
 	}
 	nodes := len(s.localNodes())
-	var remedies []Remedy
+	remedies := s.weigh()
 	if pods >= nodes && nodes > 0 {
 		shares := spreadShares(pods, nodes)
 		remedies = append(remedies, Remedy{

@@ -35,7 +35,7 @@ func (s *subject) perUnit() float64 {
 }
 
 // reused reports whether connections carry several requests each, so that requests are no independent choices.
-func (s *subject) reused() bool { return ofConnections(s.unit) && s.perUnit() >= reuseFrom }
+func (s *subject) reused() bool { return (ofConnections(s.unit) || s.unit == unitUpstream) && s.perUnit() >= reuseFrom }
 
 // hottest returns the largest ratio of a request share to its expected share, and the pod's index.
 func (s *subject) hottest() (ratio float64, at int) {
@@ -79,7 +79,7 @@ func (j *judge) pinning(s *subject) {
 		Code: ConnectionPinning, Severity: severity, Stream: s.name, ByDesign: true,
 		Summary: fmt.Sprintf("%s carried %d requests, %s on average, and each stays with the pod it was opened to: "+
 			"of %d pods %s got %s times its share%s; as many requests on fresh connections would have a max/mean of %s%s",
-			plural(units, "connection", "connections"), requests, figure(s.perUnit()), len(s.backends), s.backends[at].pod, figure(ratio),
+			carriers(units, s.unit), requests, figure(s.perUnit()), len(s.backends), s.backends[at].pod, figure(ratio),
 			idleClause(s.report.Skew.IdleBackends), span2(singly.MaxOverMean), j.chanceClause(s)),
 		Evidence: map[string]any{
 			"connections": units, "requests": requests, "requestsPerConnection": s.perUnit(),
@@ -130,10 +130,10 @@ func (j *judge) tooFewConnections(s *subject) {
 	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod || s.untested != "" {
 		return
 	}
-	severity, what := Info, fmt.Sprintf("%s to %d pods are %s per pod, too few to spread evenly", plural(units, "connection", "connections"),
+	severity, what := Info, fmt.Sprintf("%s to %d pods are %s per pod, too few to spread evenly", carriers(units, s.unit),
 		n, figure(float64(units)/float64(n)))
 	if units < n {
-		severity, what = Warning, fmt.Sprintf("%s cannot reach %d pods: at least %d stay idle", plural(units, "connection", "connections"), n, n-units)
+		severity, what = Warning, fmt.Sprintf("%s cannot reach %d pods: at least %d stay idle", carriers(units, s.unit), n, n-units)
 	}
 	needed := skew.UnitsForMax(n, looseFactor, sureLevel)
 	chance := s.chance.MaxOverMean
@@ -192,6 +192,10 @@ func unitCount(n int, unit string) string {
 		return plural(n, "flow", "flows")
 	case unitRequest:
 		return plural(n, "request", "requests")
+	case unitSession:
+		return plural(n, "session", "sessions")
+	case unitUpstream:
+		return plural(n, "connection of the gateway", "connections of the gateway")
 	}
 	return plural(n, "connection", "connections")
 }
@@ -200,8 +204,10 @@ func unitWords(unit string) string {
 	switch unit {
 	case unitClientIP:
 		return "client addresses"
-	case unitFlow, unitRequest:
+	case unitFlow, unitRequest, unitSession:
 		return unit + "s"
+	case unitUpstream:
+		return "connections of the gateway"
 	}
 	return "connections"
 }
@@ -212,7 +218,7 @@ func (j *judge) tooFewUnits(s *subject) {
 	if !s.testable() || !s.law.Free() || s.trial.tested {
 		return
 	}
-	needed := skew.Need{Backends: n, Alpha: j.family.alpha}.Units(visibleSkew)
+	needed := unitsFor(s.need(j.family), visibleSkew)
 	evidence := map[string]any{"units": units, "unit": s.unit, "backends": n}
 	tail := ""
 	if needed > 0 {

@@ -9,6 +9,9 @@ import (
 
 // unexplained is what is neither by design nor chance.
 func (j *judge) unexplained(s *subject) {
+	if j.failing(s) {
+		return
+	}
 	j.skewOf(s.trial, s.name, s.unit, s.reused())
 }
 
@@ -53,9 +56,14 @@ func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
 		severity = Warning
 		summary += fmt.Sprintf("; %s of the %s were never answered, so the pods they were meant for are not known", percent(t.unknown), answerable(unit))
 	}
+	evidence := t.evidence()
+	if node := j.nodeAtFault(t); node != nil {
+		summary += fmt.Sprintf("; only where kube-proxy on %s chose: %s", node.name, node.text)
+		evidence["node"] = node.name
+	}
 	j.add(Finding{
 		Code: UnexplainedSkew, Severity: severity, Stream: stream, Summary: summary,
-		Evidence: t.evidence(),
+		Evidence: evidence,
 		Remedies: skewRemedies(t.streams[0].plan.Target, unit),
 	})
 }

@@ -32,6 +32,8 @@ func (j *judge) sources(s *subject) {
 		}
 	}
 	switch {
+	case lost > 0 && s.plan.Target == "gateway" && s.now.facts.Gateway != nil:
+		j.gatewaySources(s, others, lost, kept+lost)
 	case lost == 0 && kept > 0:
 		j.add(Finding{
 			Code: SourceIPPreserved, Severity: Info, Stream: s.name, ByDesign: true,
@@ -59,6 +61,8 @@ func (j *judge) strangeSources(s *subject, strange []Source, against, all int) {
 
 func (t *traffic) keptBecause() string {
 	switch {
+	case t.plan.Target == "gateway":
+		return fmt.Sprintf(": the gateway told them by PROXY protocol on %d of %d connections", t.proxied(), len(t.rows))
 	case t.plan.Target == "nodePort" && t.externalPolicy() == "Local":
 		return ", as externalTrafficPolicy is Local"
 	case t.plan.Target == "clusterIP" && t.plan.Vantage == "pod":

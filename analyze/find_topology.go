@@ -1,8 +1,10 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // topology says that hints keep clients to the pods near them, and that the pods near some are fewer than those near others.
@@ -17,6 +19,10 @@ func (j *judge) topology(s *subject) {
 			ready[podOf(s.facts, e)] = e.Zone
 			hinted = hinted || len(e.HintZones) > 0 || len(e.HintNodes) > 0
 		}
+	}
+	if !hinted && len(ready) > 0 && strings.EqualFold(service.TopologyMode, "auto") {
+		j.note("%s: the annotation topology-mode: %s asks for hints, and no endpoint has any (pods by zone: %s): the controller gives none where zones would not get their part by CPU within a fifth, or a node has no zone; connections go to all pods.",
+			s.name, service.TopologyMode, zoneCounts(ready))
 	}
 	if !hinted || len(ready) < 2 {
 		return
@@ -43,6 +49,9 @@ func (j *judge) topology(s *subject) {
 		severity = Warning
 	}
 	what := "topology hints"
+	if strings.EqualFold(service.TopologyMode, "auto") {
+		what = "topology-mode " + service.TopologyMode
+	}
 	if service.TrafficDistribution != "" {
 		what = "trafficDistribution " + service.TrafficDistribution
 	}
@@ -58,4 +67,17 @@ func (j *judge) topology(s *subject) {
 			{What: "no trafficDistribution, at the price of more hops between nodes and zones", Predicted: map[string]any{"maxOverMean": 1.0, "crossZone": "more"}},
 		},
 	})
+}
+
+// zoneCounts says how many pods each zone has.
+func zoneCounts(zoneOf map[string]string) string {
+	counts := map[string]int{}
+	for _, zone := range zoneOf {
+		counts[cmp.Or(zone, "none")]++
+	}
+	var words []string
+	for _, zone := range sortedKeys(counts) {
+		words = append(words, fmt.Sprintf("%s %d", zone, counts[zone]))
+	}
+	return strings.Join(words, ", ")
 }

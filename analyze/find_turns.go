@@ -50,6 +50,10 @@ func (j *judge) oneAddress(s *subject) {
 // by which to judge how much.
 func (j *judge) turns(s *subject) {
 	units := s.law.Units()
+	if s.choice == inTurns && s.plan.Target == "gateway" {
+		j.gatewayTurns(s)
+		return
+	}
 	if s.choice != inTurns || len(s.backends) < 2 || units < len(s.backends) || s.changed {
 		return
 	}
@@ -69,8 +73,8 @@ func (j *judge) turns(s *subject) {
 	least, most := slices.Min(s.counts), slices.Max(s.counts)
 	j.add(Finding{
 		Code: RoundRobin, Severity: Info, Stream: s.name, ByDesign: true,
-		Summary: fmt.Sprintf("%s take %d addresses in turn: %s, %d to %d on each pod, as even as turns make them",
-			plural(len(clients), "client", "clients"), len(s.backends), unitCount(units, s.unit), least, most),
+		Summary: fmt.Sprintf("%s %d addresses in turn: %s, %d to %d on each pod, as even as turns make them",
+			plural(len(clients), "client takes", "clients take"), len(s.backends), unitCount(units, s.unit), least, most),
 		Evidence: map[string]any{"clients": len(clients), "units": units, "backends": len(s.backends), "fewest": least, "most": most, "byDesign": true},
 		Remedies: []Remedy{{What: "mind clients that make requests in pairs: over an even number of pods each kind of request then meets only half of them"}},
 	})

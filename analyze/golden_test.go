@@ -61,6 +61,10 @@ func specimens() map[analyze.Code]func() *record.Record {
 		analyze.UnexplainedSkew:      play(hot),
 		analyze.RoundRobin:           func() *record.Record { return inTurn(web(simulate.Stream{Connections: 60}, three...).Record()) },
 		analyze.ForeignBackend:       func() *record.Record { return strange(outside(true, 1, 3, 0).Record()) },
+		analyze.FailingBackend: func() *record.Record {
+			return refusing(web(simulate.Stream{Clients: 2, Connections: 150}, 2, 1, 2).Record(), "echo-b0")
+		},
+		analyze.MissingEndpoint:      func() *record.Record { return unlisted(web(simulate.Stream{Connections: 60}, three...).Record()) },
 		analyze.LocalPolicyImbalance: play(outside(true, 1, 3)),
 		analyze.TopologyImbalance:    nearPods,
 		analyze.NoLocalEndpoint:      play(outside(true, 1, 1, 0)),

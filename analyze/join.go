@@ -64,6 +64,13 @@ func bothEnds(rec *record.Record, streams []*traffic) *BothEnds {
 	dropped := 0
 	for i := range rec.Generators {
 		dropped += max(0, rec.Generators[i].DroppedRows)
+		if w := rec.Generators[i].WarmUp; w != nil {
+			dropped += max(0, w.Connections)
+			b.Unanswered += max(0, w.Unanswered)
+			for pod, n := range w.Answered {
+				perPod[pod] += max(0, n)
+			}
+		}
 	}
 	for _, t := range streams {
 		for _, s := range t.strata {
@@ -190,7 +197,7 @@ func (b *BothEnds) claim(c *record.Connection, rows map[joinKey]*bothCounts, com
 		return
 	}
 	if at := rows[keyOf(c.Backend, c.ServerConn, c.Observed)]; at != nil {
-		at.client = max(at.client, 0) + c.Requests
+		at.client = max(at.client, 0) + c.Requests + max(0, c.WarmUp)
 	} else if full {
 		b.OnlyClients++
 	}

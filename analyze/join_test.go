@@ -55,6 +55,42 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 }
 
+// TestBothEndsAgreeOnAWarmUp has pods that counted requests and connections from before time 0.
+func TestBothEndsAgreeOnAWarmUp(t *testing.T) {
+	rec := scenesOfAllKinds()["keep-alive"].Record()
+	rec.Streams[0].WarmUp = 2
+	warmed := &record.WarmUp{Connections: 1, Answered: map[string]int{}}
+	for i := range rec.Servers {
+		s := &rec.Servers[i]
+		for j := range s.Rows {
+			at := slices.IndexFunc(rec.Connections, func(c record.Connection) bool {
+				return c.Backend == s.Pod && c.ServerConn == s.Rows[j].Connection && c.Observed == s.Rows[j].Client
+			})
+			rec.Connections[at].WarmUp, rec.Connections[at].Opened, rec.Connections[at].Connected = 3, -1.5, -1.4
+			s.Rows[j].Requests += 3
+			s.Requests += 3
+			warmed.Answered[s.Pod] += 3
+		}
+	}
+	s := &rec.Servers[0]
+	s.Rows = append(s.Rows, record.ServerConnection{Connection: 99_999_999, Client: "10.0.0.1:1", Requests: 5})
+	s.Requests += 5
+	s.Connections++
+	warmed.Answered[s.Pod] += 5
+	rec.Generators = append(rec.Generators, record.Generator{Stream: rec.Streams[0].ID, Agent: rec.Connections[0].Agent, WarmUp: warmed})
+	r := report(t, rec)
+	if text := artefact(r); text != "" {
+		t.Errorf("%s: %+v", text, r.BothEnds)
+	}
+	if start := r.Streams[0].Timeline.Start; start < 0 {
+		t.Errorf("the timeline begins at %d s", start)
+	}
+	warmed.Answered[s.Pod]--
+	if text := artefact(report(t, rec)); text == "" {
+		t.Error("a request that only the pod knows was not found")
+	}
+}
+
 func TestBothEndsDisagree(t *testing.T) {
 	for _, c := range []struct {
 		name    string

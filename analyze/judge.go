@@ -30,13 +30,14 @@ func (j *judge) conclude() {
 			j.noEndpoints, j.noLocalEndpoint, j.localPolicy, j.topology, j.foreign,
 			j.unexplained, j.pinning, j.oneAddress, j.tooFewConnections, j.unevenLoad, j.inTurn, j.turns, j.idle, j.tooFewUnits,
 			j.changes, j.staleEndpoints,
-			j.affinityHeld, j.affinityBroken, j.sources, j.hairpin, j.crossNode, j.artefacts, j.doubts,
+			j.affinityHeld, j.affinityBroken, j.sessionsHeld, j.sources, j.hairpin, j.crossNode, j.artefacts, j.doubts,
 		} {
 			check(s)
 		}
 		j.balanced(s)
 	}
 	j.pooledSkew()
+	j.missingEndpoints()
 	j.factsChanged()
 	j.runNotes()
 	j.sort()

@@ -37,6 +37,7 @@ type GeneratorLoad struct {
 const (
 	busyFrom     = 0.9   // of the time in its busiest loop, or of the cores it may use
 	lateFrom     = 0.010 // seconds, at the 99th percentile
+	latePart     = 0.1   // and of the time between two requests of one source
 	heldBackFrom = 0.01  // of the time
 	reusedFrom   = 0.05  // of the connections
 	crowdedFrom  = 0.8   // of the connections busy on average, from which a request finds none free
@@ -119,9 +120,9 @@ func (j *judge) generatorLimited(s *subject) {
 			rows = append(rows, map[string]any{"agent": g.Agent, "driver": g.Driver, "busy": g.Busy, "cores": load.Cores, "cpuLimit": load.Limit, "heldBack": g.HeldBack})
 		}
 	}
-	evidence := map[string]any{"generators": rows, "busyFrom": busyFrom, "lateFrom": lateFrom}
+	evidence := map[string]any{"generators": rows, "busyFrom": busyFrom, "lateFrom": s.lateFrom()}
 	remedies := []Remedy{{What: "more clients, or a machine of their own for them, until this finding is gone; until then rates and latencies are lower bounds of what the target can do"}}
-	if o := s.report.OpenLoop; o != nil && (o.LateP99 >= lateFrom || o.Dropped > 0) {
+	if o := s.report.OpenLoop; o != nil && (o.LateP99 >= s.lateFrom() || o.Dropped > 0) {
 		words = append(words, o.lateness())
 		evidence["lateP50"], evidence["lateP99"], evidence["dropped"], evidence["intended"] = o.LateP50, o.LateP99, o.Dropped, o.Intended
 		if busy := s.busyConnections(o.late); busy >= crowdedFrom*float64(s.plan.Connections) && s.plan.Connections > 0 {
@@ -142,6 +143,19 @@ func (j *judge) generatorLimited(s *subject) {
 		Summary:  fmt.Sprintf("the source of the load was a limit of its own: %s", listed(words)),
 		Evidence: evidence, Remedies: remedies,
 	})
+}
+
+// lateFrom is how late requests are of a source that does not keep its schedule: never less than a busy machine's timers
+// are, and a notable part of the time between two requests of one source.
+func (t *traffic) lateFrom() float64 {
+	rate := t.plan.Rate
+	for _, step := range t.plan.Rates {
+		rate = max(rate, step.Rate)
+	}
+	if rate <= 0 {
+		return lateFrom
+	}
+	return max(lateFrom, latePart*float64(max(1, len(t.plan.Agents)))/rate)
 }
 
 func (o *OpenLoop) lateness() string {

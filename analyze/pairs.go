@@ -91,7 +91,7 @@ func (s *stratum) untouched(c *record.Connection) (string, bool) {
 	if c.Backend == "" || !ip.IsValid() {
 		return "", false
 	}
-	if class := s.sourceClass(c.Backend); class == Client || class == ClientNode || class == DockerGateway {
+	if class := s.sourceClass(c.Backend); class == Client || class == ClientNode || class == DockerGateway || class == ProxyPod {
 		return ip.String(), true
 	}
 	return "", false

@@ -65,8 +65,8 @@ type PredictedBackend struct {
 }
 
 // Predict says what should become of the connections that agent makes to addr as part of stream st, from what the
-// cluster said about itself. It knows the targets clusterIP, nodePort, loadBalancer, headless and podIP from every vantage;
-// for a gateway, and for a URL that no facts are known of, the Outcome is unknown.
+// cluster said about itself. It knows the targets clusterIP, nodePort, loadBalancer, headless, podIP and
+// gateway, if the facts describe it; for a URL that no facts are known of, the Outcome is unknown.
 func Predict(facts *record.Facts, st *record.Stream, agent record.AgentRef, addr record.Address) Prediction {
 	return newAtlas(facts).predict(st, agent, addr)
 }
@@ -92,6 +92,8 @@ func (a *atlas) predict(st *record.Stream, agent record.AgentRef, addr record.Ad
 		return p.loadBalancer()
 	case "headless":
 		return p.headless()
+	case "gateway":
+		return p.gateway()
 	}
 	return p.unknown(fmt.Sprintf("no model of target %q", st.Target))
 }

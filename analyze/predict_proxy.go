@@ -224,14 +224,15 @@ func (p path) loadBalancer() Prediction {
 	return p.balanced()
 }
 
-// balanced is a connection through a load balancer that hands packets to nodes. Which node it chooses the facts do not tell: each
-// that its health checks pass is taken to be equally likely.
+// balanced is a connection through a load balancer that hands packets to nodes. Which node it chooses only some tell: of
+// the others each node that passes its health checks is taken to be equally likely.
 func (p path) balanced() Prediction {
 	local := p.service.ExternalTrafficPolicy == string(LocalPolicy)
 	total := p.fromBalancer()
-	ways := 0
+	var weights []string
 	for _, n := range p.facts.Cluster.Nodes {
-		if n.External || n.Proxy.Mode == modeNone {
+		weight := p.balancerWeight(n)
+		if weight == 0 {
 			continue
 		}
 		set := p.usableOn(n)
@@ -240,29 +241,58 @@ func (p path) balanced() Prediction {
 			from = set.local
 		}
 		if len(from) > 0 {
-			ways++
-			total.add(from)
+			total.add(from, float64(weight))
+			weights = append(weights, fmt.Sprintf("%s %d", n.Name, weight))
 		}
 	}
+	told := len(p.service.Balancer) > 0
 	r := Prediction{Policy: ClusterPolicy, Unit: p.unit(), KeyedOn: Client, Reason: fmt.Sprintf("%d endpoints", len(total.order))}
 	if local {
 		r.Policy = LocalPolicy
-		r.Reason = fmt.Sprintf("externalTrafficPolicy Local: the endpoints of %d nodes, each taken to get as much from the balancer", ways)
+		r.Reason = fmt.Sprintf("externalTrafficPolicy Local: the endpoints of %d nodes, each taken to get as much from the balancer", len(weights))
+		if told {
+			r.Reason = fmt.Sprintf("externalTrafficPolicy Local: the endpoints of %d nodes, which the balancer weighs %s", len(weights), strings.Join(weights, ", "))
+		}
 	}
 	switch {
-	case ways == 0 && !p.usableOn(record.Node{}).any:
+	case len(weights) == 0 && !p.usableOn(record.Node{}).any:
 		r.Outcome, r.Reason = Refused, "the Service has no endpoint anywhere, so kube-proxy rejects"
 		return r
-	case ways == 0:
+	case len(weights) == 0:
 		r.Outcome, r.NoLocal, r.Reason = Timeout, true, "externalTrafficPolicy is Local and no node that the balancer may choose has an endpoint of its own"
 		return r
 	}
-	r.Outcome, r.Backends = Answer, total.backends(ways, local)
-	if total.uneven {
+	r.Outcome, r.Backends = Answer, total.backends(local)
+	if total.uneven && !told {
 		r.Untested = "which nodes the load balancer chooses is not known, and the shares depend on it"
 	}
 	return r
 }
+
+// balancerWeight is a node's part of what a load balancer deals out, relative to the others': what the balancer says of
+// itself, or else the same for all that do not tell it to leave them out.
+func (p path) balancerWeight(n record.Node) int {
+	if n.External || n.Proxy.Mode == modeNone {
+		return 0
+	}
+	if len(p.service.Balancer) > 0 {
+		for _, b := range p.service.Balancer {
+			if b.Node == n.Name {
+				return max(0, b.Weight)
+			}
+		}
+		return 0
+	}
+	for _, h := range p.facts.HealthChecks {
+		if h.Service == p.service.Name && h.Node == n.Name && h.Status != 0 && h.Status != healthy {
+			return 0
+		}
+	}
+	return 1
+}
+
+// healthy is the HTTP status by which a node says that it wants a Service's traffic.
+const healthy = 200
 
 // mixture adds up what several nodes would choose from.
 type mixture struct {
@@ -271,14 +301,15 @@ type mixture struct {
 	share  map[string]float64
 	node   map[string]string
 	first  map[string]float64
-	uneven bool // the nodes differ
+	weight float64 // of all nodes
+	uneven bool    // the nodes differ
 }
 
 func (p path) fromBalancer() *mixture {
 	return &mixture{p: p, share: map[string]float64{}, node: map[string]string{}}
 }
 
-func (m *mixture) add(from []record.Endpoint) {
+func (m *mixture) add(from []record.Endpoint, weight float64) {
 	own := map[string]float64{}
 	for _, e := range from {
 		pod := m.p.podOf(e)
@@ -287,8 +318,9 @@ func (m *mixture) add(from []record.Endpoint) {
 			m.node[pod] = e.Node
 		}
 		own[pod] += 1 / float64(len(from))
-		m.share[pod] += 1 / float64(len(from))
+		m.share[pod] += weight / float64(len(from))
 	}
+	m.weight += weight
 	if m.first == nil {
 		m.first = own
 		return
@@ -299,14 +331,14 @@ func (m *mixture) add(from []record.Endpoint) {
 	m.uneven = m.uneven || len(own) != len(m.first)
 }
 
-func (m *mixture) backends(ways int, kept bool) []PredictedBackend {
+func (m *mixture) backends(kept bool) []PredictedBackend {
 	source := ReceivingNode
 	if kept {
 		source = Client
 	}
 	var list []PredictedBackend
 	for _, pod := range m.order {
-		list = append(list, PredictedBackend{Pod: pod, Node: m.node[pod], P: m.share[pod] / float64(ways), Source: source})
+		list = append(list, PredictedBackend{Pod: pod, Node: m.node[pod], P: m.share[pod] / m.weight, Source: source})
 	}
 	return list
 }

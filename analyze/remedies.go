@@ -26,6 +26,9 @@ const remedyDraws = 1_000
 // pinningRemedies say what would spread requests that stick to connections, each with what the model of this stream predicts of it.
 // What would not help is left out.
 func (j *judge) pinningRemedies(s *subject, requests int, singly *skew.Chance) []Remedy {
+	if s.unit == unitUpstream {
+		return j.funnelRemedies(s, singly)
+	}
 	now := s.report.Skew.MaxOverMean
 	needed := s.connectionsNeeded()
 	var remedies []Remedy

@@ -15,6 +15,7 @@ type Report struct {
 	Cluster      ClusterInfo         `json:"cluster"`
 	Service      *record.Service     `json:"service,omitempty"`
 	Streams      []Stream            `json:"streams"`
+	Paths        []Path              `json:"paths,omitempty"`    // of runs with several Services, or with three streams or more
 	Events       []EventReport       `json:"events,omitempty"`   // what was done to the cluster, by time
 	BothEnds     *BothEnds           `json:"bothEnds,omitempty"` // nil: the pods' own counts are not in the record
 	Servers      []ServerLoad        `json:"servers,omitempty"`  // by pod
@@ -73,6 +74,7 @@ type Stream struct {
 	Cost                  *Cost                    `json:"cost,omitempty"`
 	Timeline              *Timeline                `json:"timeline,omitempty"`
 	Sources               []Source                 `json:"sources"`
+	Sessions              *Sessions                `json:"sessions,omitempty"`     // nil: its requests have nothing to do with each other
 	Forwarded             *Forwarded               `json:"forwarded,omitempty"`    // nil: no X-Forwarded-For
 	CrossNodeHop          *CrossNode               `json:"crossNodeHop,omitempty"` // nil: no answer from another node
 	Affinity              *Affinity                `json:"affinity,omitempty"`
@@ -88,6 +90,8 @@ type Stream struct {
 	ConnectionRows        []ConnectionRow          `json:"connectionRows,omitempty"`  // every connection in order of opening, if there are at most 500
 	OpenConnections       *OpenConnections         `json:"openConnections,omitempty"` // of more connections: how many were open when
 	UnitLoads             []UnitLoad               `json:"unitLoads,omitempty"`       // what each unit carried, by backend: at most 1,000 entries
+
+	settling *Balance // of a stream as it was once the last event was over
 }
 
 // Backend is one pod's part of a stream.
@@ -146,7 +150,7 @@ type Test struct {
 	HotBackend     string  `json:"hotBackend,omitempty"`
 	ColdBackend    string  `json:"coldBackend,omitempty"`
 	EffectSize     float64 `json:"effectSize"`         // Cohen's w
-	SmallestFactor float64 `json:"smallestFactor"`     // one pod at this multiple of its share would have been seen with power 0.8; 0: none could
+	SmallestFactor float64 `json:"smallestFactor"`     // one pod at this multiple of its share would have been called an unexplained skew with power 0.8; 0: at none
 	Untested       string  `json:"untested,omitempty"` // one clause: why its units are no independent choices, so that no chance range applies; "" they are
 	UnitsNeeded    int     `json:"unitsNeeded"`        // to see one pod at 1.5 times its share with power 0.8; 0: enough
 }
@@ -220,6 +224,8 @@ const (
 	UnexplainedSkew      Code = "UnexplainedSkew"
 	RoundRobin           Code = "RoundRobin"
 	ForeignBackend       Code = "ForeignBackend"
+	FailingBackend       Code = "FailingBackend"
+	MissingEndpoint      Code = "MissingEndpoint"
 	LocalPolicyImbalance Code = "LocalPolicyImbalance"
 	TopologyImbalance    Code = "TopologyImbalance"
 	StaleEndpoint        Code = "StaleEndpoint"
@@ -272,18 +278,28 @@ type Remedy struct {
 	Predicted map[string]any `json:"predicted"`
 }
 
-// Expectation is one expectation of a scenario, in the analyzer's own words (the command line translates).
+// Expectation is one expectation of a scenario, in the analyzer's own words (the command line translates). Exactly one of Finding,
+// NoFinding, Metric, Shares and Distribution is set.
 type Expectation struct {
 	Name                 string // as the report shows it
-	Finding, NoFinding   Code   // exactly one of Finding, NoFinding and Metric is set
+	Finding, NoFinding   Code
 	Stream               string // "" any
+	ProxyMode            string // it is only about clusters with kube-proxy in this mode; "" any
 	Metric               string
+	Shares               map[string]float64 // node, or newPods, → share of the choices, 0 to 1
+	Distribution         string             // expected or even
 	Above, Below, Equals *float64
+	From, To             float64 // seconds since the start of the run; To 0: to the end
+	Confidence           float64 // 0: 0.999 for what is drawn, while metrics of the load are compared as they are
 }
 
 // ExpectationResult is the outcome of one expectation.
 type ExpectationResult struct {
 	Name   string `json:"name"`
 	Passed bool   `json:"passed"`
-	Detail string `json:"detail"` // observed, expected and chance range
+	// NotApplicable tells that it is about another mode of kube-proxy: it was not decided and counts as passed.
+	NotApplicable bool   `json:"notApplicable,omitempty"`
+	Detail        string `json:"detail"` // observed, wanted, expected and chance range; of one that failed also what explains it
+	// ExplainedBy lists the findings that say why it failed, likeliest first.
+	ExplainedBy []Code `json:"explainedBy,omitempty"`
 }

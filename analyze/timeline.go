@@ -59,7 +59,7 @@ func addHistories(rec *record.Record, subjects []*subject) {
 	}
 	for _, s := range subjects {
 		for _, c := range s.rows {
-			s.past.reach(int(math.Floor(c.Opened)))
+			s.past.reach(s.openedIn(c))
 		}
 		s.past.prepare(s.traffic)
 	}
@@ -67,7 +67,7 @@ func addHistories(rec *record.Record, subjects []*subject) {
 		byID[rec.Tallies[i].Stream].past.add(&rec.Tallies[i])
 	}
 	for _, s := range subjects {
-		s.past.addRows(s.rows)
+		s.past.addRows(s)
 		s.report.Timeline = s.past.finish(len(s.backends))
 	}
 }
@@ -165,13 +165,22 @@ func (h *history) addLatency(w int, latency record.Histogram) {
 	}
 }
 
+// openedIn is the second that a connection was opened in. Those of a warm-up were there in the first one.
+func (t *traffic) openedIn(c *record.Connection) int {
+	second := int(math.Floor(c.Opened))
+	if t.plan.WarmUp > 0 {
+		return max(second, 0)
+	}
+	return second
+}
+
 // addRows counts connections from their rows, unless the tallies hold them.
-func (h *history) addRows(rows []*record.Connection) {
+func (h *history) addRows(s *subject) {
 	if h.byTally {
 		return
 	}
-	for _, c := range rows {
-		w := h.window(int(math.Floor(c.Opened)))
+	for _, c := range s.rows {
+		w := h.window(s.openedIn(c))
 		if at, known := h.position[c.Backend]; known && w >= 0 {
 			h.opened[at][w]++
 		}

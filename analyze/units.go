@@ -57,6 +57,10 @@ func (t *traffic) countUnits() units {
 				u.add(span.first, span.rows)
 			}
 		}
+	case unitUpstream:
+		u.addUpstream(t)
+	case unitSession:
+		u.addSessions(t)
 	case unitRequest:
 		for _, s := range t.strata {
 			u.addRequests(s)
@@ -150,7 +154,7 @@ func (u *units) add(s *stratum, rows []*record.Connection) {
 // unasked reports whether a connection was opened and never used: a client that takes the connection it used last leaves others idle.
 // Which pod such a one went to is not known, and has nothing to do with which pod that is.
 func unasked(c *record.Connection) bool {
-	return c.Backend == "" && c.Error == "" && c.Connected > 0 && c.Requests == 0
+	return c.Backend == "" && c.Error == "" && c.Connected != 0 && c.Requests == 0
 }
 
 // order brings backends and strata into canonical order and makes the law of the units: strata by size and the shape of their

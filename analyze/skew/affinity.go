@@ -97,6 +97,48 @@ func (c Capacity) Simulate(seed Seed, runs int) CapacityResult {
 	return r
 }
 
+// Replay plays connections in the order they were made runs times (0: as Simulate): arrivals lists their clients, from 0 to
+// Clients-1. Held and Mean are then of those that come back: the part of a client's connections but its first that reach the
+// backend of the one before.
+func (c Capacity) Replay(seed Seed, arrivals []int, runs int) CapacityResult {
+	if c.Clients < 1 || c.Endpoints < 1 || len(arrivals) == 0 {
+		return CapacityResult{}
+	}
+	runs = cmp.Or(runs, max(40, min(400, 4_000_000/len(arrivals))))
+	rng := rand.New(seed.source()) // #nosec G404 -- a simulation has to be repeatable
+	var r CapacityResult
+	held := make([]float64, runs)
+	for i := range held {
+		part, exceeded := c.replay(arrivals, rng)
+		held[i] = part
+		r.Mean += part
+		r.Exceeded += float64(one(exceeded))
+	}
+	r.Mean /= float64(runs)
+	r.Exceeded /= float64(runs)
+	slices.Sort(held)
+	r.Held = central(held)
+	return r
+}
+
+func (c Capacity) replay(arrivals []int, rng *rand.Rand) (held float64, exceeded bool) {
+	m := newMemory(c)
+	last := make([]int, c.Clients)
+	for i := range last {
+		last[i] = -1
+	}
+	same, returns := 0, 0
+	for _, client := range arrivals {
+		at := m.connect(client, rng)
+		if last[client] >= 0 {
+			returns++
+			same += one(at == last[client])
+		}
+		last[client] = at
+	}
+	return float64(same) / float64(max(1, returns)), m.dropped
+}
+
 // play is two rounds of all clients.
 func (c Capacity) play(rng *rand.Rand) (held float64, exceeded bool) {
 	m := newMemory(c)

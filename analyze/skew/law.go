@@ -227,3 +227,9 @@ func (l *Law) Resized(units int) *Law {
 	resized, _ := NewLaw(len(l.expected), groups) // valid as they come from a law
 	return resized
 }
+
+// MeanDistance returns what [Law.Distance] of the law's own counts is on average; 0 if they cannot vary.
+func (l *Law) MeanDistance() float64 {
+	mean, _, _ := l.moments()
+	return mean
+}
