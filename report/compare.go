@@ -169,9 +169,19 @@ func compareRows(s *analyze.StreamComparison) []compareRow {
 			Verdict: changeWords(m.Verdict), Change: m.Verdict,
 		})
 	}
+	for i := range rows {
+		if s.Metrics[i].Name == "newShare" {
+			m := s.Metrics[i]
+			rows[i].Before, rows[i].After, rows[i].Difference = percent(m.Before), percent(m.After), signed(100*m.Difference, 0)+nbsp+"%"
+			rows[i].Interval = signedRange(analyze.Range{100 * m.Interval[0], 100 * m.Interval[1]}, 0) + nbsp + "%"
+		}
+	}
 	a, b := s.Sides[0], s.Sides[1]
 	untested := func(name, before, after, difference string) {
 		rows = append(rows, compareRow{Name: name, Before: before, After: after, Difference: difference, Interval: none})
+	}
+	if x := s.Settling; x != nil {
+		untested("balance", reachedWords(x, 0), reachedWords(x, 1), none)
 	}
 	untested("pods", integer(a.Backends), integer(b.Backends), signedInteger(b.Backends-a.Backends))
 	untested("connections", integer(a.Connections), integer(b.Connections), signedInteger(b.Connections-a.Connections))
@@ -181,6 +191,20 @@ func compareRows(s *analyze.StreamComparison) []compareRow {
 	untested("p50", seconds(a.P50), seconds(b.P50), relative(a.P50, b.P50))
 	untested("p99", seconds(a.P99), seconds(b.P99), relative(a.P99, b.P99))
 	return rows
+}
+
+// reachedWords says how long one side took to come into balance after its last event.
+func reachedWords(x *analyze.Settling, side int) string {
+	switch x.Reached[side] {
+	case "later":
+		return "after " + seconds(x.Seconds[side])
+	case "not within the run":
+		return "not reached"
+	case "":
+		return none
+	default:
+		return clean(x.Reached[side])
+	}
 }
 
 // changeWords is the verdict on a metric in a table.
@@ -206,6 +230,8 @@ func metricName(name string) (words string, n int) {
 		return "effective pods", 2
 	case "idleBackends":
 		return "idle pods", 1
+	case "newShare":
+		return "new pods' part", 2
 	default:
 		return clean(name), 3
 	}

@@ -23,7 +23,16 @@ func csvHead() []string {
 // A text that a spreadsheet would take for a formula begins with an apostrophe.
 func CSV(w io.Writer, r *analyze.Report) error {
 	out := csv.NewWriter(w)
-	rows := [][]string{csvHead()}
+	rows := append([][]string{csvHead()}, csvRows(r)...)
+	if err := out.WriteAll(rows); err != nil {
+		return fmt.Errorf("writing the report as CSV: %w", err)
+	}
+	return nil
+}
+
+// csvRows has a row per stream and pod.
+func csvRows(r *analyze.Report) [][]string {
+	var rows [][]string
 	for i := range r.Streams {
 		s := &r.Streams[i]
 		for _, b := range s.Backends {
@@ -34,10 +43,7 @@ func CSV(w io.Writer, r *analyze.Report) error {
 			})
 		}
 	}
-	if err := out.WriteAll(rows); err != nil {
-		return fmt.Errorf("writing the report as CSV: %w", err)
-	}
-	return nil
+	return rows
 }
 
 // csvText keeps a name from being run as a formula by what opens the file.

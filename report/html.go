@@ -50,6 +50,7 @@ type htmlPage struct {
 	Failed               string // how many expectations do not hold; "" if all do
 	Actions              []string
 	Findings             []htmlFinding
+	Paths                *htmlTable
 	Streams              []*htmlStream
 	BothEnds             string
 	Servers              *htmlTable
@@ -64,8 +65,8 @@ type htmlPage struct {
 type htmlPair struct{ Name, Value string }
 
 type htmlExpectation struct {
-	Passed       bool
-	Name, Detail string
+	Passed, NotApplicable bool
+	Name, Detail          string
 }
 
 // htmlFinding is one finding with its evidence.
@@ -100,7 +101,7 @@ type htmlCell struct {
 func newHTMLPage(r *analyze.Report) *htmlPage {
 	p := &htmlPage{
 		Title: clean(title(r)), Circumstances: circumstances(r), Verdict: clean(verdict(r)), Tone: htmlTone(r), Facts: htmlFacts(r),
-		Foot: htmlFoot(r), BothEnds: clean(bothEndsWords(r.BothEnds)), Servers: serverTable(r),
+		Foot: htmlFoot(r), BothEnds: clean(bothEndsWords(r.BothEnds)), Servers: serverTable(r), Paths: pathsTable(r),
 	}
 	if f := worst(r.Findings); f != nil && severityRank(f.Severity) < severityRank(analyze.Info) {
 		for _, remedy := range f.Remedies {
@@ -114,14 +115,13 @@ func newHTMLPage(r *analyze.Report) *htmlPage {
 		p.Streams = append(p.Streams, newHTMLStream(r, i))
 	}
 	if n := len(r.Expectations); n > 0 {
-		bad := failed(r.Expectations)
-		p.ExpectationsHead = fmt.Sprintf("%d of %d hold", n-bad, n)
-		if bad > 0 {
+		p.ExpectationsHead = holding(r.Expectations)
+		if bad := failed(r.Expectations); bad > 0 {
 			p.Failed = fmt.Sprintf("%d of %s %s not hold", bad, count(n, "expectation"), do(bad))
 		}
 	}
 	for _, e := range r.Expectations {
-		p.Expectations = append(p.Expectations, htmlExpectation{Passed: e.Passed, Name: clean(e.Name), Detail: clean(e.Detail)})
+		p.Expectations = append(p.Expectations, htmlExpectation{Passed: e.Passed, NotApplicable: e.NotApplicable, Name: clean(e.Name), Detail: clean(e.Detail)})
 	}
 	for _, note := range r.Notes {
 		p.Notes = append(p.Notes, clean(note))

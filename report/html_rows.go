@@ -91,7 +91,7 @@ func newRowBand(name string, rows []analyze.ConnectionRow, end float64, thick in
 	slices.SortStableFunc(rows, func(a, b analyze.ConnectionRow) int { return cmp.Compare(a.Opened, b.Opened) })
 	for i, row := range rows {
 		b.Lines = append(b.Lines, rowLine{
-			X: pct(row.Opened / end), Width: pct(max((row.Closed-max(row.Opened, 0))/end, 0.003)), Y: 2 + i*(thick+1), Height: thick, Words: connectionWords(row),
+			X: pct(max(row.Opened, 0) / end), Width: pct(max((row.Closed-max(row.Opened, 0))/end, 0.003)), Y: 2 + i*(thick+1), Height: thick, Words: connectionWords(row),
 		})
 	}
 	return b

@@ -21,6 +21,7 @@ type junitSuite struct {
 	Tests     int         `xml:"tests,attr"`
 	Failures  int         `xml:"failures,attr"`
 	Errors    int         `xml:"errors,attr"`
+	Skipped   int         `xml:"skipped,attr,omitempty"`
 	Time      string      `xml:"time,attr"`
 	Timestamp string      `xml:"timestamp,attr,omitempty"`
 	Cases     []junitCase `xml:"testcase"`
@@ -32,6 +33,7 @@ type junitCase struct {
 	Name    string        `xml:"name,attr"`
 	Failure *junitProblem `xml:"failure,omitempty"`
 	Error   *junitProblem `xml:"error,omitempty"`
+	Skipped *junitProblem `xml:"skipped,omitempty"`
 	Out     string        `xml:"system-out,omitempty"`
 }
 
@@ -43,6 +45,10 @@ type junitProblem struct {
 // JUnit writes the report as JUnit XML: a test case per expectation, and one more in error if the run was cut short. The
 // findings are the output of the suite.
 func JUnit(w io.Writer, r *analyze.Report) error {
+	return writeXML(w, junitSuites{Suite: newJUnitSuite(r)})
+}
+
+func newJUnitSuite(r *analyze.Report) junitSuite {
 	suite := junitSuite{
 		Name:     "podskew " + clean(r.Run.Scenario),
 		Failures: failed(r.Expectations),
@@ -56,9 +62,13 @@ func JUnit(w io.Writer, r *analyze.Report) error {
 	class := strings.ReplaceAll(suite.Name, " ", ".")
 	for _, e := range r.Expectations {
 		c := junitCase{Class: class, Name: clean(e.Name)}
-		if e.Passed {
+		switch {
+		case e.NotApplicable:
+			c.Skipped = &junitProblem{Message: clean(e.Detail)}
+			suite.Skipped++
+		case e.Passed:
 			c.Out = clean(e.Detail)
-		} else {
+		default:
 			c.Failure = &junitProblem{Message: clean(e.Detail), Text: clean(e.Name + ": " + e.Detail)}
 		}
 		suite.Cases = append(suite.Cases, c)
@@ -71,7 +81,7 @@ func JUnit(w io.Writer, r *analyze.Report) error {
 		})
 	}
 	suite.Tests = len(suite.Cases)
-	return writeXML(w, junitSuites{Suite: suite})
+	return suite
 }
 
 func writeXML(w io.Writer, document any) error {

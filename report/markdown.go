@@ -27,6 +27,7 @@ func Markdown(w io.Writer, r *analyze.Report) error {
 	for _, e := range r.Events[:min(len(r.Events), maxEvents)] {
 		fmt.Fprintf(&b, "- %s: %s\n", escape(moment(e.At)), escape(eventWords(e)))
 	}
+	markdownPaths(&b, r)
 	for i := range r.Streams {
 		markdownStream(&b, r, &r.Streams[i])
 	}
@@ -35,7 +36,10 @@ func Markdown(w io.Writer, r *analyze.Report) error {
 	}
 	for _, e := range r.Expectations {
 		mark := "ok"
-		if !e.Passed {
+		switch {
+		case e.NotApplicable:
+			mark = "n/a"
+		case !e.Passed:
 			mark = "**FAIL**"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", mark, escape(e.Name), escape(e.Detail))

@@ -93,7 +93,7 @@ func (e *exposition) run(r *analyze.Report) {
 	e.sample("podskew_passed", truth(r.Passed))
 	e.family("podskew_expectations", "Expectations by result.")
 	bad := failed(r.Expectations)
-	e.sample("podskew_expectations", float64(len(r.Expectations)-bad), label{"result", "passed"})
+	e.sample("podskew_expectations", float64(applicable(r.Expectations)-bad), label{"result", "passed"})
 	e.sample("podskew_expectations", float64(bad), label{"result", "failed"})
 	e.findings(r)
 }

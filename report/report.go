@@ -5,6 +5,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/podskew/podskew/analyze"
@@ -28,6 +29,27 @@ func severityRank(s analyze.Severity) int {
 	default:
 		return 2
 	}
+}
+
+// applicable counts the expectations that were decided.
+func applicable(expectations []analyze.ExpectationResult) int {
+	n := 0
+	for _, e := range expectations {
+		if !e.NotApplicable {
+			n++
+		}
+	}
+	return n
+}
+
+// holding says how many expectations hold: "3 of 4 hold, 1 not applicable".
+func holding(expectations []analyze.ExpectationResult) string {
+	n := applicable(expectations)
+	words := fmt.Sprintf("%d of %d hold", n-failed(expectations), n)
+	if left := len(expectations) - n; left > 0 {
+		words += fmt.Sprintf(", %d not applicable", left)
+	}
+	return words
 }
 
 // failed counts the expectations that do not hold.

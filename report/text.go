@@ -32,9 +32,17 @@ func Text(w io.Writer, r *analyze.Report, opts TextOptions) error {
 	}
 	p.width = max(p.width, minWidth)
 	writeHead(p, r)
-	writeFindings(p, r.Findings, opts.Wide)
+	writeFindings(p, r, opts.Wide)
 	writeEvents(p, r.Events)
+	if err := writePaths(p, r); err != nil {
+		return fmt.Errorf("writing the paths: %w", err)
+	}
 	for i := range r.Streams {
+		if folded(r, opts.Wide) {
+			p.blank()
+			p.text(faint, "  ", fmt.Sprintf("The %d streams and their findings one by one: -o wide, and the HTML and JSON reports.", len(r.Streams)))
+			break
+		}
 		if err := writeStream(p, r, &r.Streams[i], opts.Wide); err != nil {
 			return fmt.Errorf("writing stream %q: %w", r.Streams[i].Client, err)
 		}
@@ -109,12 +117,15 @@ func proxyMode(c analyze.ClusterInfo) string {
 	return c.ProxyMode
 }
 
-func writeFindings(p *page, findings []analyze.Finding, wide bool) {
-	if len(findings) == 0 {
+func writeFindings(p *page, r *analyze.Report, wide bool) {
+	if len(r.Findings) == 0 {
 		return
 	}
 	p.heading("Findings")
-	for _, f := range bySeverity(findings) {
+	for _, f := range bySeverity(r.Findings) {
+		if folded(r, wide) && quiet(f) {
+			continue
+		}
 		p.text(severityStyle(f.Severity), "  ", findingTitle(f))
 		p.text(plain, "    ", f.Summary)
 		if wide && len(f.Evidence) > 0 {
@@ -124,6 +135,14 @@ func writeFindings(p *page, findings []analyze.Finding, wide bool) {
 			p.text(plain, "    → ", remedyWords(remedy, wide))
 		}
 	}
+	if folded(r, wide) {
+		foldedFindings(p, bySeverity(r.Findings))
+	}
+}
+
+// quiet reports whether a finding is no trouble: nobody has to do anything about it.
+func quiet(f analyze.Finding) bool {
+	return f.ByDesign || severityRank(f.Severity) >= severityRank(analyze.Info)
 }
 
 // findingTitle is the line a finding begins with: warning: ConnectionPinning (web), by design.
@@ -177,11 +196,13 @@ func writeExpectations(p *page, r *analyze.Report) {
 	if len(expectations) == 0 {
 		return
 	}
-	bad := failed(expectations)
-	p.heading(fmt.Sprintf("Expectations: %d of %d hold", len(expectations)-bad, len(expectations)))
+	p.heading("Expectations: " + holding(expectations))
 	for _, e := range expectations {
 		mark, s := "  ok    ", green
-		if !e.Passed {
+		switch {
+		case e.NotApplicable:
+			mark, s = "  n/a   ", faint
+		case !e.Passed:
 			mark, s = "  FAIL  ", red
 		}
 		p.text(s, mark, e.Name)

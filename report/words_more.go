@@ -149,6 +149,14 @@ func eventWords(e analyze.EventReport) string {
 	return text + strings.Join(met, "")
 }
 
+// part is a number of connections as a share of all.
+func part(n float64, of int) string {
+	if of == 0 {
+		return none
+	}
+	return percent(n / float64(of))
+}
+
 // balanceWords says how long a stream took to follow an event.
 func balanceWords(effect analyze.EventEffect) string {
 	b := effect.Balance
@@ -156,11 +164,17 @@ func balanceWords(effect analyze.EventEffect) string {
 		return ""
 	}
 	text := "; " + effect.Stream + ": in balance " + b.Reached
-	if b.Seconds > 0 {
+	switch {
+	case b.Seconds > 0:
 		text = "; " + effect.Stream + ": in balance after " + seconds(b.Seconds)
+	case b.Reached == "not within the run":
+		text = "; " + effect.Stream + ": not in balance by the end"
 	}
-	if len(b.NewPods) > 0 {
-		text += fmt.Sprintf(", %s got %s of the new connections (%s expected)", count(len(b.NewPods), "new pod"), percent(b.NewShare), percent(b.NewExpected))
+	if some := b.NewOpenExpected < float64(b.Open); len(b.NewPods) > 0 && some {
+		text += fmt.Sprintf(", %s hold %s of the open connections (%s expected)", count(len(b.NewPods), "new pod"), part(float64(b.NewOpen), b.Open), part(b.NewOpenExpected, b.Open))
+	}
+	if b.Left > 0 {
+		text += fmt.Sprintf(", %s still open to pods that are no endpoints any more", count(b.Left, "connection"))
 	}
 	return text
 }
