@@ -23,10 +23,11 @@ POD_TAGS := -tags grpcnotrace
 # The image of the pods and its architectures. This machine's is bin/podskew-pod itself; the others are built beside it.
 IMAGE    ?= podskew.dev/pod:dev
 ARCHES   := amd64,arm64
+CADDY    := v2.11.9
 FOREIGN  := $(patsubst %,bin/podskew-pod-linux-%,$(filter-out $(shell $(GO) env GOARCH),amd64 arm64))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab image test test-short lint verify fmt bench calibrate fuzz update scenarios clean
+.PHONY: help deps test-deps build bin/podskew bin/podskew-pod $(FOREIGN) bin/podskew-lab caddy image test test-short lint verify fmt bench calibrate fuzz update scenarios clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,10 @@ bin/podskew-lab: # everything of Kubernetes: about six minutes the first time on
 $(FOREIGN): bin/podskew-pod-linux-%:
 	@GOOS=linux GOARCH=$* $(BUILD) $(POD_TAGS) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/podskew-pod
 
+caddy: bin/caddy ## build Caddy, which some gateway scenarios need and are skipped without
+bin/caddy:
+	@CGO_ENABLED=0 GOFLAGS= GOBIN=$(CURDIR)/bin $(GO) install -ldflags '-s -w' github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY)
+
 image: bin/podskew bin/podskew-pod $(FOREIGN) ## write the pods' image to bin/podskew-pod.tar; docker load it where an engine answers
 	@bin/podskew image --arch $(ARCHES) --name $(IMAGE) -o bin/podskew-pod.tar
 	@if docker info >/dev/null 2>&1; then docker load -i bin/podskew-pod.tar; else echo "image: no Docker engine answers: bin/podskew-pod.tar is written, not loaded"; fi
@@ -56,8 +61,10 @@ SCENARIO_NEEDS := $(if $(filter kind current,$(CLUSTER)),bin/podskew bin/podskew
 scenario-%: $(SCENARIO_NEEDS) ## run a built-in scenario: make scenario-keepalive [CLUSTER=lab] [PROXY_MODE=iptables]
 	@bin/podskew run $* $(RUN_FLAGS)
 
-scenarios: $(SCENARIO_NEEDS) ## run every built-in scenario on one cluster
-	@bin/podskew run $$(bin/podskew scenarios | cut -d' ' -f1) $(RUN_FLAGS)
+# Every mode a cluster of its own, one after the other. On a cluster that is up already: make scenarios CLUSTER=current.
+SCENARIO_MODES := $(if $(filter current,$(CLUSTER))$(PROXY_MODE),,--matrix proxyMode=nftables,iptables)
+scenarios: $(SCENARIO_NEEDS) ## run every built-in scenario in both proxy modes and sum up: under 20 minutes on two cores
+	@bin/podskew run --all $(SCENARIO_MODES) $(RUN_FLAGS)
 
 test: deps build ## run every test, the lab and the end-to-end scenarios included
 	@PODSKEW_BIN=$(CURDIR)/bin hack/test.sh
@@ -80,7 +87,7 @@ bench: ## run the benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
 
 calibrate: ## simulate 10,000 runs of each null model, and power curves: about half an hour on two cores
-	@$(GO) test ./analyze/skew ./analyze -run 'Calibration|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 3h
+	@$(GO) test ./analyze/skew ./analyze -run 'Calibrat|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 3h
 
 bench-peers: bin/podskew bin/podskew-pod ## compare `podskew load` with other load generators: make bench-peers [BENCH_FLAGS=-pin]
 	@GO='$(GO)' hack/bench-peers.sh $(BENCH_FLAGS)
@@ -89,7 +96,7 @@ fuzz: ## fuzz every parser for FUZZTIME each
 	@hack/fuzz.sh
 
 update: ## rewrite golden files
-	@$(GO) test ./report ./cmd/podskew -update -short
+	@$(GO) test ./report ./scenarios ./cmd/podskew -update -short
 
 clean: ## remove what was built and any lab that was left running
 	@if [ -x bin/podskew-lab ]; then bin/podskew-lab down || true; fi; rm -rf bin runs

@@ -166,33 +166,3 @@ func analyzeRecord(rec *record.Record, s *scenarios.Scenario) (*analyze.Report, 
 	}
 	return rep, nil
 }
-
-// expectation puts one expectation of a scenario into the analyzer's words.
-func expectation(x scenarios.Expect) analyze.Expectation {
-	out := analyze.Expectation{
-		Finding: analyze.Code(x.Finding), NoFinding: analyze.Code(x.NoFinding),
-		Stream: x.Stream, Metric: x.Metric, Above: x.Above, Below: x.Below, Equals: x.Equals,
-	}
-	var b strings.Builder
-	switch {
-	case x.Finding != "":
-		fmt.Fprintf(&b, "finding %s", x.Finding)
-	case x.NoFinding != "":
-		fmt.Fprintf(&b, "no finding %s", x.NoFinding)
-	default:
-		b.WriteString(x.Metric)
-	}
-	for _, bound := range []struct {
-		word  string
-		value *float64
-	}{{"above", x.Above}, {"below", x.Below}, {"equals", x.Equals}} {
-		if bound.value != nil {
-			fmt.Fprintf(&b, " %s %g", bound.word, *bound.value)
-		}
-	}
-	if x.Stream != "" {
-		fmt.Fprintf(&b, " (%s)", x.Stream)
-	}
-	out.Name = b.String()
-	return out
-}

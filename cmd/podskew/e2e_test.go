@@ -48,7 +48,12 @@ func newCLI(t *testing.T) *cli {
 
 func (c *cli) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	return c.commandWithin(t, 3*time.Minute, args...)
+}
+
+func (c *cli) commandWithin(t *testing.T, within time.Duration, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "podskew"), args...)
 	cmd.Dir, cmd.Env = c.dir, c.env
@@ -82,6 +87,18 @@ func (c *cli) start(t *testing.T, args ...string) (cmd *exec.Cmd, wait func() re
 		t.Fatal(err)
 	}
 	return cmd, func() result { return finish(t, cmd, &out, &errOut) }
+}
+
+// runWithin is run for what takes longer than a run.
+func (c *cli) runWithin(t *testing.T, within time.Duration, args ...string) result {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	cmd := c.commandWithin(t, within, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return finish(t, cmd, &out, &errOut)
 }
 
 func (c *cli) run(t *testing.T, args ...string) result {
@@ -192,49 +209,6 @@ func wants(t *testing.T, rep *analyze.Report, want ...analyze.Code) {
 	}
 }
 
-func TestScenariosOnTheLab(t *testing.T) {
-	checks := map[string]func(*testing.T, *analyze.Report, *record.Record){
-		"keepalive":         checkKeepalive,
-		"fresh":             checkFresh,
-		"affinity-clientip": checkAffinity,
-		"etp-cluster":       checkCluster,
-		"etp-local":         checkLocal,
-
-		"http2-pinning":            checkHTTP2,
-		"grpc-pinning":             checkGRPC,
-		"grpc-headless-roundrobin": checkRoundRobin,
-		"websocket-pinning":        checkWebSocket,
-		"udp-pinning":              checkUDP,
-		"headless-per-connection":  checkHeadless,
-		"open-loop":                checkOpenLoop,
-		"source-addresses":         checkSources,
-	}
-	for _, mode := range []string{"nftables", "iptables"} {
-		t.Run(mode, func(t *testing.T) {
-			c := newCLI(t)
-			c.lab(t, mode)
-			for _, name := range c.names(t) {
-				t.Run(name, func(t *testing.T) {
-					rep, rec := c.scenario(t, name)
-					if rep.Cluster.ProxyMode != mode {
-						t.Errorf("the report says proxy mode %q, the lab has %q", rep.Cluster.ProxyMode, mode)
-					}
-					checkProgrammed(t, rec)
-					checkEnds(t, rep)
-					if check := checks[name]; check != nil {
-						check(t, rep, rec)
-					} else {
-						t.Errorf("no check for scenario %s: add one", name)
-					}
-				})
-			}
-			if r := c.ok(t, "clean"); !strings.Contains(r.stdout, "nothing to clean") {
-				t.Errorf("the runs left something:\n%s", r.stdout)
-			}
-		})
-	}
-}
-
 // checkProgrammed makes sure that every node whose kube-proxy chose was known to be ready for it.
 func checkProgrammed(t *testing.T, rec *record.Record) {
 	t.Helper()
@@ -262,15 +236,6 @@ func checkProgrammed(t *testing.T, rec *record.Record) {
 			}
 		}
 	}
-}
-
-func (c *cli) names(t *testing.T) []string {
-	t.Helper()
-	var names []string
-	for line := range strings.Lines(c.ok(t, "scenarios").stdout) {
-		names = append(names, strings.Fields(line)[0])
-	}
-	return names
 }
 
 func checkKeepalive(t *testing.T, rep *analyze.Report, rec *record.Record) {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rs/xid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podskew/podskew/analyze"
@@ -24,7 +23,7 @@ const (
 	programmedWithin = 60 * time.Second // kube-proxy syncs within seconds; its longest retry is 30 s
 	removeWithin     = 60 * time.Second
 	factsWithin      = 10 * time.Second
-	// startIn is how long after the decision the load starts: time for every agent to get its plan.
+	// startIn is how long after the decision the load starts, or its warm-up: time for every agent to get its plan.
 	startIn = time.Second
 )
 
@@ -35,6 +34,8 @@ type session struct {
 	scenario *scenarios.Scenario
 	given    *provided
 	o        *runOptions
+	series   *series
+	last     bool // nothing runs on this cluster after it
 
 	id       string
 	cluster  *cluster.Cluster
@@ -45,27 +46,21 @@ type session struct {
 	end      record.End // what is known of it so far
 }
 
-// runOne runs one scenario and prints its report. passed is whether every expectation holds; an
-// error means that the run could not be completed, though what was measured is kept and reported.
-func (e *env) runOne(ctx context.Context, st *status, s *scenarios.Scenario, given *provided, o *runOptions) (passed bool, err error) {
+// run runs the scenario. What was measured is kept and reported also when the run could not be completed, which the
+// error says; the report is nil if nothing was.
+func (r *session) run(ctx context.Context) (rep *analyze.Report, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer watchCluster(ctx, given, cancel)()
+	defer watchCluster(ctx, r.given, cancel)()
 
-	run := &session{e: e, st: st, scenario: s, given: given, o: o, id: xid.New().String()}
-	if err := run.deploy(ctx); err != nil {
-		return false, errors.Join(causeOr(ctx, err), run.remove(ctx))
+	if err := r.deploy(ctx); err != nil {
+		return nil, errors.Join(causeOr(ctx, err), r.remove(ctx))
 	}
-	loadErr := run.measure(ctx)
-	var rep *analyze.Report
-	if run.dir != nil {
-		rep, err = run.report()
+	loadErr := r.measure(ctx)
+	if r.dir != nil {
+		rep, err = r.report()
 	}
-	err = errors.Join(causeOr(ctx, loadErr), err, run.remove(ctx))
-	if rep == nil {
-		return false, err
-	}
-	return rep.Passed, err
+	return rep, errors.Join(causeOr(ctx, loadErr), err, r.remove(ctx))
 }
 
 // watchCluster ends the run with the cluster's own words if the cluster ends before it.
@@ -109,18 +104,24 @@ func (r *session) deploy(ctx context.Context) error {
 		return environmentError(err, "")
 	}
 	r.cluster = cl
+	if err := r.lacking(ctx); err != nil {
+		return err
+	}
 	if r.given.provider == "current" {
 		r.st.note("cluster: %s, namespace podskew-%s; %s; %s has %d", cl.Server(), r.id, r.o.words(), r.scenario.Metadata.Name, connections(r.scenario))
 	}
 	err = r.st.do(r.deployTitle(), func(p *step) error {
 		r.deployed, err = cl.Deploy(ctx, cluster.Deployment{
-			RunID: r.id, Scenario: r.scenario, Image: r.o.image, ImagePullPolicy: r.o.pullPolicy,
+			RunID: r.id, Scenario: r.scenario, Image: r.o.image, ImagePullPolicy: r.o.pullPolicy, GatewayImages: r.o.gateways,
 			Tolerations: r.o.tolerations, NodeSelector: r.o.labels, NodeSubnet: r.given.nodeSubnet,
-			Holder: holder(), Keep: r.given.disposable,
+			Machines: r.given.machines, Holder: holder(), Keep: r.given.disposable,
 		},
 			func(step string) { p.update("%s", step) })
 		return err
 	})
+	if _, lacking := errors.AsType[*cluster.LackingError](err); lacking {
+		return err
+	}
 	if _, lacking := errors.AsType[*cluster.RightsError](err); lacking {
 		return environmentError(err, "\"podskew rbac\" prints all that a run needs, for an administrator to apply")
 	}
@@ -128,6 +129,9 @@ func (r *session) deploy(ctx context.Context) error {
 		return environmentError(err, "")
 	}
 	r.streams = r.deployed.Streams()
+	if err := r.given.sweeper.vacated(ctx); err != nil {
+		return environmentError(err, "")
+	}
 	err = r.st.do("Waiting until kube-proxy has programmed the endpoints", func(*step) error {
 		ctx, cancel := context.WithTimeout(ctx, programmedWithin)
 		defer cancel()
@@ -177,7 +181,7 @@ func (r *session) probe(ctx context.Context, agent, address string) error {
 // measure sends the load and writes the record. Whatever goes wrong from here on, the record is
 // closed and holds what was measured.
 func (r *session) measure(ctx context.Context) (err error) {
-	r.start = time.Now().Add(startIn)
+	r.start = time.Now().Add(startIn + r.scenario.Spec.WarmUp)
 	run := record.Run{ID: r.id, Scenario: r.scenario.Metadata.Name, Start: r.start, Seed: r.o.seed, Tool: toolVersion()}
 	if r.dir, err = createRunDir(r.o.runsDir, r.scenario, run); err != nil {
 		return err
@@ -204,7 +208,7 @@ func (r *session) measure(ctx context.Context) (err error) {
 		}
 		return r.load(ctx, live)
 	})
-	return errors.Join(err, r.finish(ctx, err))
+	return errors.Join(err, r.finish(ctx, err), r.restore(ctx))
 }
 
 // load runs every stream on every agent at once. The first agent that fails ends the others: a run
@@ -212,20 +216,34 @@ func (r *session) measure(ctx context.Context) (err error) {
 func (r *session) load(ctx context.Context, live *live) error {
 	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
+	var driving sync.WaitGroup
 	for _, s := range r.streams {
 		for i, agent := range s.Agents {
 			plan := r.plan(s, i)
 			sink := live.sink(s.ID, agent.Name)
-			g.Go(func() error { return r.drive(ctx, agent.Name, plan, sink) })
+			driving.Add(1)
+			g.Go(func() error {
+				defer driving.Done()
+				return r.drive(ctx, agent.Name, plan, sink)
+			})
 		}
 	}
-	for _, event := range r.scenario.Spec.Events {
-		g.Go(func() error { return r.event(ctx, event) })
-	}
+	loaded, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g.Go(func() error {
+		driving.Wait()
+		end()
+		return nil
+	})
+	var missed []string
+	g.Go(func() (err error) {
+		missed, err = r.conductor(live).conduct(ctx, loaded)
+		return err
+	})
 	servers := newServers(r.deployed)
 	g.Go(func() error { return servers.begin(ctx, r.start) })
 	err := g.Wait()
-	r.end.Problems = append(r.end.Problems, live.problems()...)
+	r.end.Problems = append(append(r.end.Problems, live.problems()...), missed...)
 	r.end.Seconds, r.end.SampleStride = live.ended()
 	if err != nil || whole.Err() != nil {
 		return err
@@ -272,24 +290,6 @@ func (r *session) client(name string) scenarios.Client {
 	return scenarios.Client{}
 }
 
-// event does one thing to the cluster at its time and records when it really happened.
-func (r *session) event(ctx context.Context, event scenarios.Event) error {
-	timer := time.NewTimer(time.Until(r.start.Add(event.At)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	at := time.Since(r.start).Seconds()
-	if err := r.deployed.Scale(ctx, *event.Scale); err != nil {
-		return environmentError(fmt.Errorf("scaling to %d: %w", *event.Scale, err), "")
-	}
-	return r.dir.record.Write(record.Line{Event: &record.Event{
-		At: at, What: fmt.Sprintf("scaled echo to %d", *event.Scale), Kind: record.EventScale, After: fmt.Sprint(*event.Scale),
-	}})
-}
-
 // finish reads the facts once more and ends the record, after an interrupt too.
 func (r *session) finish(ctx context.Context, loadErr error) error {
 	end := r.end
@@ -324,19 +324,25 @@ func (r *session) report() (*analyze.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(r.dir.writeReports(rep), r.o.out.write(r.e, rep))
-	r.st.note("run: %s", filepath.Clean(r.dir.path))
+	err = r.dir.writeReports(rep)
+	if r.series.single() {
+		err = errors.Join(err, r.o.out.write(r.e, rep))
+		r.st.note("run: %s", filepath.Clean(r.dir.path))
+	}
 	return rep, err
 }
 
-// remove takes everything of the run out of the cluster, also after an interrupt. A cluster that ends
-// with the command is left as it is.
+// remove takes everything of the run out of the cluster, also after an interrupt. A cluster that ends now is left as it
+// is; on one of podskew's own the end of the removal is waited for behind the next run.
 func (r *session) remove(ctx context.Context) error {
-	if r.deployed == nil {
+	switch {
+	case r.deployed == nil:
 		return nil
-	}
-	if r.given.disposable || r.gone() {
+	case r.given.disposable && (r.last || context.Cause(ctx) != nil), r.gone():
 		r.deployed.Close()
+		return nil
+	case !r.last && r.given.provider != "current":
+		r.given.sweeper.sweep(ctx, r.deployed)
 		return nil
 	}
 	return r.st.do("Removing what was deployed", func(*step) error {
@@ -350,11 +356,4 @@ func (r *session) remove(ctx context.Context) error {
 }
 
 // gone reports whether the cluster has ended.
-func (r *session) gone() bool {
-	select {
-	case <-r.given.died:
-		return true
-	default:
-		return false
-	}
-}
+func (r *session) gone() bool { return r.given.ended() }

@@ -26,7 +26,10 @@ type foreignOptions struct {
 	maxConnections int     // 0: no limit
 	maxRate        float64 // requests per second in all; 0: no limit
 
+	gatewayImage []string // PROXY=IMAGE
+
 	tolerations []cluster.Toleration // parsed
+	gateways    map[string]string    // likewise: proxy → image
 	labels      map[string]string
 }
 
@@ -38,6 +41,7 @@ func (o *foreignOptions) foreignFlags(cmd *cobra.Command) {
 	flags.BoolVar(&o.hostNetwork, "allow-host-network", false, "with --cluster current: allow clients on the nodes' network (vantage node and external), whose namespace Pod Security must let be privileged")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, fmt.Sprintf("refuse scenarios with more connections at a time (default %d with --cluster current, else no limit; 0: no limit)", foreignConnections))
 	flags.Float64Var(&o.maxRate, "max-rate", 0, fmt.Sprintf("hold the load to so many requests per second in all (default %d with --cluster current, else no limit; 0: no limit)", foreignRate))
+	flags.StringArrayVar(&o.gatewayImage, "gateway-image", nil, "image of a gateway's pods: caddy=IMAGE, haproxy=IMAGE or nginx=IMAGE (default the official ones, on the lab what is installed here); may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("image-pull-policy", cobra.FixedCompletions(pullPolicies(), cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -68,6 +72,9 @@ func (o *foreignOptions) complete(kind string, given func(flag string) bool) err
 		}
 		o.labels[key] = value
 	}
+	if err := o.parseGateways(); err != nil {
+		return err
+	}
 	if kind != "current" {
 		return nil
 	}
@@ -76,6 +83,22 @@ func (o *foreignOptions) complete(kind string, given func(flag string) bool) err
 	}
 	if !given("max-rate") {
 		o.maxRate = foreignRate
+	}
+	return nil
+}
+
+// parseGateways reads the images of gateways.
+func (o *foreignOptions) parseGateways() error {
+	known := []string{scenarios.ProxyCaddy, scenarios.ProxyHAProxy, scenarios.ProxyNginx}
+	for _, s := range o.gatewayImage {
+		proxy, image, _ := strings.Cut(s, "=")
+		if !slices.Contains(known, proxy) || image == "" {
+			return usageError("--gateway-image %q: write PROXY=IMAGE, with one of %s", s, strings.Join(known, ", "))
+		}
+		if o.gateways == nil {
+			o.gateways = map[string]string{}
+		}
+		o.gateways[proxy] = image
 	}
 	return nil
 }

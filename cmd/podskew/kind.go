@@ -235,7 +235,7 @@ func (e *env) makeKind(ctx context.Context, st *status, o clusterOptions, plan *
 }
 
 func (e *env) givenKind(st *status, up *kind.Cluster, o clusterOptions) *provided {
-	given := &provided{provider: "kind", kubeconfig: up.Kubeconfig}
+	given := &provided{provider: "kind", kubeconfig: up.Kubeconfig, proxyMode: o.mode()}
 	if o.keep {
 		given.close = func(context.Context) error {
 			st.note("cluster: kept: export KUBECONFIG=%s; \"podskew cluster down --provider kind\" ends it", up.Kubeconfig)

@@ -74,7 +74,7 @@ func (e *env) upLab(ctx context.Context, st *status, o clusterOptions) *provided
 		return nil
 	}
 	st.note("cluster: the lab that is up (%s, %s)", up.ProxyMode, up.Kubeconfig)
-	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: up.Kubeconfig, close: func(context.Context) error { return nil }}
+	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: up.Kubeconfig, proxyMode: up.ProxyMode, machines: labMachines{lab: lab}, close: func(context.Context) error { return nil }}
 }
 
 // running returns the detached lab of this user, or nil if there is none.
@@ -117,7 +117,7 @@ func (l labBinary) keep(ctx context.Context, st *status, mode string) (*provided
 	if err != nil {
 		return nil, err
 	}
-	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, close: func(context.Context) error {
+	return &provided{provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, proxyMode: mode, machines: labMachines{lab: l}, close: func(context.Context) error {
 		st.note("cluster: kept: export KUBECONFIG=%s; \"podskew cluster down\" ends it", kubeconfig)
 		return nil
 	}}, nil
@@ -198,8 +198,9 @@ func (r *labRun) ready(ctx context.Context, st *status, mode string, first <-cha
 		return nil, errors.Join(err, r.stop(context.WithoutCancel(ctx)))
 	}
 	return &provided{
-		provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, disposable: true, died: r.died,
-		reason: func() error { return r.tail.explain(ctx, "the lab ended in the middle of the run", r.err) },
+		provider: "lab", nodeSubnet: labSubnet(), kubeconfig: kubeconfig, proxyMode: mode, disposable: true, died: r.died,
+		machines: labMachines{lab: labBinary{r.cmd.Path}, runDir: filepath.Join(r.dir, "lab")},
+		reason:   func() error { return r.tail.explain(ctx, "the lab ended in the middle of the run", r.err) },
 		close: func(ctx context.Context) error {
 			return st.do("Ending the lab", func(*step) error { return r.stop(ctx) })
 		},

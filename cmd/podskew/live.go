@@ -21,6 +21,7 @@ type live struct {
 
 	mu        sync.Mutex
 	progress  map[string]loadgen.Progress // by stream and agent
+	waiting   []*reaching
 	lastFlush time.Time
 	trouble   []string
 	last      float64 // seconds from the start to the last agent's end
@@ -85,7 +86,8 @@ func (l *live) flush() error {
 func (l *live) show(key string, p loadgen.Progress) {
 	l.mu.Lock()
 	l.progress[key] = p
-	var sum loadgen.Progress
+	l.arrived()
+	sum := loadgen.Progress{Seconds: p.Seconds}
 	for _, one := range l.progress {
 		sum.Requests += one.Requests
 		sum.Errors += one.Errors
@@ -93,7 +95,11 @@ func (l *live) show(key string, p loadgen.Progress) {
 		sum.Seconds = max(sum.Seconds, one.Seconds)
 	}
 	l.mu.Unlock()
-	if sum.Seconds <= 0 {
+	switch {
+	case sum.Seconds <= 0 && sum.Connections == 0:
+		return
+	case sum.Seconds <= 0:
+		l.step.update("warming up for another %.0fs, %s", max(1, -sum.Seconds), count(sum.Connections, "connection"))
 		return
 	}
 	errs := ""

@@ -29,6 +29,7 @@ type loadOptions struct {
 	header   string
 	json     string
 	backends int
+	rates    []string
 	unit     string
 	out      outputs
 	keep     string
@@ -89,7 +90,10 @@ func (o *loadOptions) timeFlags(cmd *cobra.Command) {
 	f, p := cmd.Flags(), &o.plan
 	f.DurationVarP(&p.Duration, "duration", "d", 0, "how long (default 10s, or as long as --requests take)")
 	f.IntVarP(&p.Requests, "requests", "n", 0, "how many requests in all")
+	f.Float64Var(&p.ZipfExponent, "zipf-exponent", 0, "with --requests: connection k, from 1, gets its part in proportion to k^-this (default all get the same)")
+	f.DurationVar(&p.WarmUp, "warm-up", 0, "send load for so long before the run begins, and count none of it")
 	f.Float64VarP(&p.Rate, "rate", "r", 0, "open loop: requests per second, whenever the answers come")
+	f.StringSliceVar(&o.rates, "rates", nil, "with --rate: change it, as 5s:200 at once or 10s:500:ramp evenly up to then; more of them by commas or by repeating")
 	f.StringVar(&p.Arrivals, "arrivals", "", "with --rate: constant (default) or poisson")
 	f.BoolVar(&p.Precise, "precise", false, "with --rate: send to the microsecond, at the price of a processor")
 	f.DurationVar(&p.ThinkTime, "think-time", 0, "pause between an answer and the next request on its connection")
@@ -117,11 +121,14 @@ func (e *env) load(ctx context.Context, st *status, o *loadOptions) (err error) 
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(keep)) }()
 	}
-	run := record.Run{ID: xid.New().String(), Scenario: "load", Start: time.Now().Add(startLoadIn), Seed: o.seed, Tool: toolVersion()}
+	run := record.Run{ID: xid.New().String(), Scenario: "load", Start: time.Now().Add(startLoadIn + o.plan.WarmUp), Seed: o.seed, Tool: toolVersion()}
 	o.plan.Run, o.plan.Start = run.ID, run.Start
 	dir, err := createRunDir(keep, nil, run)
 	if err != nil {
 		return err
+	}
+	if err := dir.record.Keep(); err != nil {
+		return errors.Join(environmentError(err, ""), dir.close())
 	}
 	l := &loading{o: o, dir: dir}
 	err = st.do(o.title(), func(p *step) error { return l.measure(ctx, p) })
@@ -131,11 +138,14 @@ func (e *env) load(ctx context.Context, st *status, o *loadOptions) (err error) 
 	return e.reportLoad(st, l)
 }
 
-// reportLoad analyzes the record as it lies in the run's folder.
+// reportLoad analyzes the record as it lies in the run's folder, without reading it again.
 func (e *env) reportLoad(st *status, l *loading) error {
-	rec, _, err := loadRun(e, l.dir.path)
+	rec, cut, err := l.dir.record.Kept()
 	if err != nil {
-		return err
+		return environmentError(err, "")
+	}
+	if cut {
+		rec.End = endOfCut(rec)
 	}
 	rep, err := analyzeRecord(rec, nil)
 	if err != nil {
@@ -202,6 +212,7 @@ func (o *loadOptions) stream(from []string) record.Stream {
 		Concurrency: p.Concurrency, StreamsPerConnection: p.StreamsPerConnection, PoolPolicy: p.PoolPolicy,
 		ConnectionLifetime: p.ConnectionLifetime.Seconds(), LifetimeJitter: p.LifetimeJitter, ThinkTime: p.ThinkTime.Seconds(),
 		ConnectionsPerSecond: p.ConnectionsPerSecond, Reconnect: p.Reconnect, Resolve: p.Resolve, ResolveOrder: p.ResolveOrder,
+		Rates: p.Rates, WarmUp: p.WarmUp.Seconds(), ZipfExponent: p.ZipfExponent,
 		Unit: record.Unit(o.unit), Backends: o.backends,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,12 +83,33 @@ func (o *loadOptions) completePlan() error {
 	if o.header != "" || o.json != "" {
 		p.Attribution = &loadgen.Attribution{Header: o.header, JSON: o.json}
 	}
+	steps, err := rateSteps(o.rates)
+	if err != nil {
+		return err
+	}
+	p.Rates = steps
 	check := *p
 	check.Run, check.Start = "run", time.Now()
 	if err := check.Validate(); err != nil {
 		return usageError("%s", inFlags(err))
 	}
 	return nil
+}
+
+// rateSteps reads the changes of a rate: 5s:200, or 10s:500:ramp.
+func rateSteps(texts []string) ([]record.RateStep, error) {
+	var steps []record.RateStep
+	for _, text := range texts {
+		at, rest, _ := strings.Cut(text, ":")
+		rate, how, more := strings.Cut(rest, ":")
+		when, err1 := time.ParseDuration(at)
+		perSecond, err2 := strconv.ParseFloat(rate, 64)
+		if err1 != nil || err2 != nil || more && how != "ramp" {
+			return nil, usageError("--rates %q: write when and how many requests per second, such as 5s:200, or 10s:500:ramp", text)
+		}
+		steps = append(steps, record.RateStep{At: when.Seconds(), Rate: perSecond, Ramp: more})
+	}
+	return steps, nil
 }
 
 // planField is how loadgen's errors name a field of a plan.

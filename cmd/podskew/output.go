@@ -66,8 +66,26 @@ func (o *outputs) write(e *env, rep *analyze.Report) error {
 }
 
 func (out output) write(e *env, rep *analyze.Report) error {
+	return out.deliver(e, func(w io.Writer) error { return render(w, out.format, rep, e.textOptions(out)) })
+}
+
+// writeSummary renders a series once per -o; without any, as text on stdout.
+func (o *outputs) writeSummary(e *env, s *report.Summary) error {
+	list := o.list
+	if len(list) == 0 {
+		list = []output{{format: "text"}}
+	}
+	var errs []error
+	for _, out := range list {
+		errs = append(errs, out.deliver(e, func(w io.Writer) error { return renderSummary(w, out.format, s, e.textOptions(out)) }))
+	}
+	return errors.Join(errs...)
+}
+
+// deliver renders a document and takes it where it goes.
+func (out output) deliver(e *env, render func(io.Writer) error) error {
 	var buf bytes.Buffer
-	if err := render(&buf, out.format, rep, e.textOptions(out)); err != nil {
+	if err := render(&buf); err != nil {
 		return fmt.Errorf("writing the report as %s: %w", out.format, err)
 	}
 	if out.file == "" || out.file == "-" {
@@ -110,4 +128,33 @@ func render(w io.Writer, format string, rep *analyze.Report, opts report.TextOpt
 	default:
 		return report.Text(w, rep, opts)
 	}
+}
+
+// renderSummary writes a series. Its wide text has the whole report of every run before the summary.
+func renderSummary(w io.Writer, format string, s *report.Summary, opts report.TextOptions) error {
+	switch format {
+	case "json":
+		return report.SummaryJSON(w, s)
+	case "junit":
+		return report.SummaryJUnit(w, s)
+	case "markdown":
+		return report.SummaryMarkdown(w, s)
+	case "html":
+		return report.SummaryHTML(w, s)
+	case "csv":
+		return report.SummaryCSV(w, s)
+	case "prometheus":
+		return report.SummaryPrometheus(w, s)
+	}
+	for i := range s.Runs {
+		if rep := s.Runs[i].Report; format == "wide" && rep != nil {
+			if err := report.Text(w, rep, opts); err != nil {
+				return err
+			}
+			if _, err := io.WriteString(w, "\n"); err != nil {
+				return err
+			}
+		}
+	}
+	return report.SummaryText(w, s, opts)
 }

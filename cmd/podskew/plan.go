@@ -2,6 +2,8 @@ package main
 
 import (
 	"hash/fnv"
+	"strconv"
+	"strings"
 
 	"github.com/podskew/podskew/loadgen"
 	"github.com/podskew/podskew/record"
@@ -12,7 +14,7 @@ import (
 func (r *session) plan(s record.Stream, i int) loadgen.Plan {
 	c, agent := r.client(s.Client), s.Agents[i]
 	p := loadgen.Plan{
-		Run: r.id, Stream: s.ID, Agent: agent.Name, Start: r.start, Seed: seedOf(r.o.seed, agent.Name),
+		Run: r.id, Stream: s.ID, Agent: agent.Name, Start: r.start, Seed: seedOf(r.o.seed, sourceName(s, agent.Name)),
 		Addresses: s.Addresses, AddressOffset: i * c.Connections, Path: "/", Protocol: s.Protocol, TLS: c.TLS,
 		Connections: c.Connections, RequestsPerConnection: c.RequestsPerConnection,
 		Requests: c.Requests, Duration: c.Duration, ConnectTimeout: c.ConnectTimeout, Timeout: c.Timeout,
@@ -21,7 +23,9 @@ func (r *session) plan(s record.Stream, i int) loadgen.Plan {
 		ConnectionLifetime: c.ConnectionLifetime, LifetimeJitter: c.LifetimeJitter, ThinkTime: c.ThinkTime,
 		ConnectionsPerSecond: c.ConnectionsPerSecond, Reconnect: c.Reconnect,
 		Resolve: c.Resolve, ResolveOrder: c.ResolveOrder, GRPCPolicy: c.GRPCPolicy,
+		WarmUp: r.scenario.Spec.WarmUp, ZipfExponent: c.ZipfExponent,
 	}
+	p.Session, p.Detail = s.Session, c.Target == scenarios.TargetGateway
 	for _, step := range c.Rates {
 		p.Rates = append(p.Rates, record.RateStep{At: step.At.Seconds(), Rate: step.Rate, Ramp: step.Ramp})
 	}
@@ -57,6 +61,16 @@ func peakRate(c scenarios.Client) float64 {
 		peak = max(peak, step.Rate)
 	}
 	return peak
+}
+
+// sourceName tells the streams of one agent apart. An agent that sends for one client alone is named after that.
+func sourceName(s record.Stream, agent string) string {
+	if number, own := strings.CutPrefix(agent, s.ID+"-"); own {
+		if _, err := strconv.Atoi(number); err == nil {
+			return agent
+		}
+	}
+	return s.ID + " of " + agent
 }
 
 // seedOf gives every agent arrivals and jitter of its own, the same in every run with the seed.

@@ -53,7 +53,8 @@ func TestEveryFieldOfAClientReachesThePlan(t *testing.T) {
        streamsPerConnection: 5, resolve: perConnection, resolveOrder: random, grpcPolicy: pick_first}
 `)
 	thinking := sessionOf(t, head+`
-  clients: [{name: web, connections: 2, requestsPerConnection: 50, requests: 100, thinkTime: 20ms}]
+  warmUp: 3s
+  clients: [{name: web, connections: 2, requestsPerConnection: 50, requests: 100, thinkTime: 20ms, zipfExponent: 1.5}]
 `)
 	for name, row := range map[string]struct {
 		session *session
@@ -69,9 +70,9 @@ func TestEveryFieldOfAClientReachesThePlan(t *testing.T) {
 			Rate: 10, Arrivals: "poisson", Rates: []record.RateStep{{At: 1, Rate: 20, Ramp: true}}, StreamsPerConnection: 5,
 			Resolve: "perConnection", ResolveOrder: "random", GRPCPolicy: "pick_first", ConnectTimeout: 2 * time.Second, Timeout: 5 * time.Second,
 		}},
-		"with think time": {thinking, loadgen.Plan{
+		"with think time and a warm-up": {thinking, loadgen.Plan{
 			Addresses: []record.Address{{HostPort: "10.79.0.9:80"}}, AddressOffset: 2, Protocol: "http1", Connections: 2, Requests: 100, RequestsPerConnection: 50,
-			ThinkTime: 20 * time.Millisecond, ConnectTimeout: 2 * time.Second, Timeout: 5 * time.Second,
+			ThinkTime: 20 * time.Millisecond, WarmUp: 3 * time.Second, ZipfExponent: 1.5, ConnectTimeout: 2 * time.Second, Timeout: 5 * time.Second,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/podskew/podskew/cluster"
 	"github.com/podskew/podskew/kind"
 )
 
@@ -14,6 +15,7 @@ import (
 type provided struct {
 	provider   string // lab, kind or current
 	kubeconfig string // path; "" for the user's own
+	proxyMode  string // kube-proxy's, where podskew made the cluster; "": it has to be asked
 	// nodeSubnet is the network of the nodes' addresses, where it is known.
 	nodeSubnet netip.Prefix
 	// disposable clusters end with the command: nothing inside them has to be removed.
@@ -22,6 +24,20 @@ type provided struct {
 	died   <-chan struct{}
 	reason func() error
 	close  func(ctx context.Context) error
+	// machines does to nodes what no API server can; nil: nothing does.
+	machines cluster.Machines
+	// sweeper removes behind a run what the one before it deployed.
+	sweeper sweeper
+}
+
+// ended reports whether the cluster has ended by itself, as far as anybody can tell.
+func (p *provided) ended() bool {
+	select {
+	case <-p.died:
+		return true
+	default:
+		return false
+	}
 }
 
 // clusterOptions are the flags that choose a cluster.

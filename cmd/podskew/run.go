@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,22 +21,27 @@ type runOptions struct {
 	image   string
 	seed    uint64
 	watch   bool
+	all     bool
+	matrix  matrix
 }
 
 func (e *env) runCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run NAME|FILE...",
+		Use:   "run NAME|FILE... | --all",
 		Short: "Run scenarios and report which pods got the traffic, and why",
 		Long: `Run scenarios, built in (by name) or from files, one after the other on one cluster: deploy echo
 pods and clients, send the load, compare who answered with what the Service's settings predict, and
 remove what was deployed. The report goes to standard output; record, report and JUnit file stay in
-the run's folder. Exit code: 0 every expectation holds, 1 one failed, 2 usage or invalid scenario,
-3 the environment failed, 130 interrupted.`,
+the run's folder. Of several runs (several scenarios, --all, --matrix) each gets a line on standard
+error as it ends, and standard output gets one summary of all. A scenario that needs what the cluster
+does not have is skipped. Exit code, the worst of all runs: 0 every expectation holds, 1 one failed,
+2 usage or invalid scenario, 3 the environment failed or nothing could run, 130 interrupted.`,
 		Example: `  podskew run keepalive
   podskew run fresh affinity-clientip --proxy-mode iptables
+  podskew run --all --matrix proxyMode=nftables,iptables -o text -o junit=junit.xml
   podskew run ./incident.yaml --cluster current -o text -o junit=junit.xml`,
-		Args:              arguments(cobra.MinimumNArgs(1)),
+		Args:              arguments(o.some),
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.complete(o.cluster, cmd.Flags().Changed); err != nil {
@@ -56,17 +62,34 @@ the run's folder. Exit code: 0 every expectation holds, 1 one failed, 2 usage or
 	flags.BoolVar(&o.watch, "watch", false, "show the shares per pod while the load goes on")
 	flags.Uint64Var(&o.seed, "seed", 1, "seeds the simulations of the analysis")
 	o.foreignFlags(cmd)
+	flags.BoolVar(&o.all, "all", false, "run every built-in scenario")
+	flags.Var(&o.matrix, "matrix", "run everything once for each value, on a cluster each: proxyMode=nftables,iptables")
 	o.out.flag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("matrix", completeMatrix)
 	_ = cmd.RegisterFlagCompletionFunc("cluster", cobra.FixedCompletions(clusterNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("proxy-mode", cobra.FixedCompletions(kind.ProxyModes(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// run reads every scenario before anything is started, then runs them on one cluster. A scenario
-// whose expectations fail does not stop the next one; a broken environment does.
+// some wants scenarios: by name, or all of them.
+func (o *runOptions) some(cmd *cobra.Command, args []string) error {
+	if o.all && len(args) > 0 {
+		return fmt.Errorf("--all runs every built-in scenario: leave out %s, or --all", strings.Join(args, " "))
+	}
+	if o.all {
+		return nil
+	}
+	return cobra.MinimumNArgs(1)(cmd, args)
+}
+
+// run reads every scenario before anything is started, then runs them, mode by mode. What becomes of one run does not
+// stop the next one, but for a cluster that is broken.
 func (e *env) run(ctx context.Context, st *status, args []string, o *runOptions) (err error) {
-	if err := o.validate(); err != nil {
+	if err := errors.Join(o.validate(), o.matrix.check(o.clusterOptions)); err != nil {
 		return err
+	}
+	if o.all {
+		args = scenarios.Names()
 	}
 	list := make([]*scenarios.Scenario, len(args))
 	for i, arg := range args {
@@ -84,24 +107,5 @@ func (e *env) run(ctx context.Context, st *status, args []string, o *runOptions)
 		}
 	}
 	o.loadPod = o.image == ""
-	given, err := e.provide(ctx, st, o.clusterOptions)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, given.close(context.WithoutCancel(ctx))) }()
-	failed := false
-	for i, s := range list {
-		if len(list) > 1 {
-			st.note("── %s (%d of %d)", s.Metadata.Name, i+1, len(list))
-		}
-		passed, err := e.runOne(ctx, st, s, given, o)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.Metadata.Name, err)
-		}
-		failed = failed || !passed
-	}
-	if failed {
-		return errExpectation
-	}
-	return nil
+	return e.newSeries(st, o, list).run(ctx)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -14,18 +15,24 @@ import (
 )
 
 func (e *env) scenariosCommand() *cobra.Command {
+	var names bool
+	list := func(*cobra.Command, []string) error { return e.listScenarios(names) }
 	cmd := &cobra.Command{
 		Use:   "scenarios",
 		Short: "List and show the built-in scenarios",
 		Args:  noCommand,
-		RunE:  func(*cobra.Command, []string) error { return e.listScenarios() },
+		RunE:  list,
 	}
-	cmd.AddCommand(&cobra.Command{
+	listing := &cobra.Command{
 		Use:   "list",
-		Short: "List the built-in scenarios",
+		Short: "List the built-in scenarios by the question they belong to",
 		Args:  arguments(cobra.NoArgs),
-		RunE:  func(*cobra.Command, []string) error { return e.listScenarios() },
-	}, &cobra.Command{
+		RunE:  list,
+	}
+	for _, c := range []*cobra.Command{cmd, listing} {
+		c.Flags().BoolVar(&names, "names", false, "nothing but the names, one per line, for scripts")
+	}
+	cmd.AddCommand(listing, &cobra.Command{
 		Use:               "show NAME",
 		Short:             "Print a built-in scenario's file, to be changed and run",
 		Example:           "  podskew scenarios show keepalive > mine.yaml && podskew run mine.yaml",
@@ -39,25 +46,76 @@ func (e *env) scenariosCommand() *cobra.Command {
 			_, err = e.stdout.Write(text)
 			return err
 		},
+	}, &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of scenario files, for editors",
+		Example: "  podskew scenarios schema > scenario.schema.json",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(*cobra.Command, []string) error { return scenarios.Schema(e.stdout) },
 	})
 	return cmd
 }
 
-func (e *env) listScenarios() error {
-	width := 0
-	for _, name := range scenarios.Names() {
-		width = max(width, len(name))
+// listWidth is what the list of scenarios fits into.
+const listWidth = 80
+
+// listScenarios writes the names, with what each shows under the question it belongs to unless only names are wanted.
+func (e *env) listScenarios(only bool) error {
+	var b strings.Builder
+	if only {
+		b.WriteString(strings.Join(scenarios.Names(), "\n") + "\n")
+	} else if err := describeScenarios(&b); err != nil {
+		return err
 	}
+	_, err := io.WriteString(e.stdout, b.String())
+	return err
+}
+
+func describeScenarios(b *strings.Builder) error {
+	byTopic, width := map[string][]*scenarios.Scenario{}, 0
 	for _, name := range scenarios.Names() {
 		s, err := scenarios.Builtin(name)
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(e.stdout, "%-*s  %s\n", width, name, s.Metadata.Description); err != nil {
-			return err
+		topic := scenarios.TopicOf(s)
+		byTopic[topic] = append(byTopic[topic], s)
+		width = max(width, len(name))
+	}
+	for _, topic := range scenarios.Topics() {
+		if len(byTopic[topic.Name]) == 0 {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(topic.Question + "\n")
+		for _, s := range byTopic[topic.Name] {
+			name := s.Metadata.Name
+			for _, line := range wrapWords(s.Metadata.Description, listWidth-width-4) {
+				fmt.Fprintf(b, "  %-*s  %s\n", width, name, line)
+				name = ""
+			}
 		}
 	}
 	return nil
+}
+
+// wrapWords breaks text into lines of at most columns, as far as its words let it. There is at least one line.
+func wrapWords(text string, columns int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case len([]rune(line))+1+len([]rune(word)) <= columns:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	return append(lines, line)
 }
 
 func completeScenarios(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

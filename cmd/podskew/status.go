@@ -22,6 +22,7 @@ type status struct {
 	w        io.Writer
 	terminal bool
 	quiet    bool
+	prefix   string // of one run among several: its steps are shown on a terminal only while they last
 
 	mu   sync.Mutex
 	open bool // a redrawn line is on the screen without its newline
@@ -46,7 +47,7 @@ func (s *status) do(text string, f func(*step) error) error {
 	p := &step{s: s, text: text, started: time.Now(), lastPlain: time.Now(), stop: make(chan struct{})}
 	if s.terminal && !s.quiet {
 		p.done.Go(p.spin)
-	} else {
+	} else if s.prefix == "" {
 		s.line("• " + text)
 	}
 	err := f(p)
@@ -55,6 +56,9 @@ func (s *status) do(text string, f func(*step) error) error {
 	mark := "✓"
 	if err != nil {
 		mark = "✗"
+	}
+	if s.prefix != "" {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +71,7 @@ func (p *step) update(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.detail = fmt.Sprintf(format, args...)
-	if p.s.terminal || p.detail == "" || time.Since(p.lastPlain) < plainEvery {
+	if p.s.terminal || p.s.prefix != "" || p.detail == "" || time.Since(p.lastPlain) < plainEvery {
 		return
 	}
 	p.lastPlain = time.Now()
@@ -81,8 +85,18 @@ func (s *status) cover(over bool) {
 	s.over = over
 }
 
-// note prints a line between steps.
-func (s *status) note(format string, args ...any) { s.line(fmt.Sprintf(format, args...)) }
+// within says whose steps follow; "" nobody's in particular.
+func (s *status) within(prefix string) { s.prefix = prefix }
+
+// show prints whole lines between steps.
+func (s *status) show(lines string) { s.line(strings.TrimRight(lines, "\n")) }
+
+// note prints a line between steps. Of one run among several nothing but its end is told.
+func (s *status) note(format string, args ...any) {
+	if s.prefix == "" {
+		s.line(fmt.Sprintf(format, args...))
+	}
+}
 
 func (p *step) spin() {
 	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
@@ -90,7 +104,7 @@ func (p *step) spin() {
 	defer ticker.Stop()
 	for i := 0; ; i++ {
 		p.mu.Lock()
-		text := fmt.Sprintf("%c %s%s", frames[i%len(frames)], p.text, suffix(p.detail))
+		text := fmt.Sprintf("%c %s%s%s", frames[i%len(frames)], p.s.prefix, p.text, suffix(p.detail))
 		p.mu.Unlock()
 		p.s.redraw(text)
 		select {
