@@ -17,6 +17,8 @@ const (
 	maxMessage = 256 << 10
 	// maxMessageRows is how many they are.
 	maxMessageRows = 1000
+	// rowsPassed is how many rows that come together are passed on without being copied.
+	rowsPassed = 100
 	// maxOpenRows is how many open connections are reported at a time. With more of them, every one has its turn.
 	maxOpenRows = 1000
 )
@@ -39,10 +41,8 @@ func (c *collector) collect() error {
 			if !ok {
 				return c.flush()
 			}
-			for _, row := range rows {
-				if err := c.add(row); err != nil {
-					return err
-				}
+			if err := c.take(rows); err != nil {
+				return err
 			}
 			c.run.pending.Add(-int64(len(rows)))
 		case <-ticker.C:
@@ -56,6 +56,30 @@ func (c *collector) collect() error {
 			ticks++
 		}
 	}
+}
+
+// take takes finished rows. Many of them are a message of their own, as they are.
+func (c *collector) take(rows []record.Connection) error {
+	if len(rows) >= rowsPassed && len(rows) <= maxMessageRows && weightOf(rows) <= maxMessage {
+		if err := c.flush(); err != nil {
+			return err
+		}
+		return c.sink(Message{Connections: rows})
+	}
+	for _, row := range rows {
+		if err := c.add(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func weightOf(rows []record.Connection) int {
+	sum := 0
+	for i := range rows {
+		sum += connectionWeight(rows[i])
+	}
+	return sum
 }
 
 func (c *collector) add(row record.Connection) error {

@@ -244,15 +244,23 @@ func TestDriversRecordTheSame(t *testing.T) {
 		"a lifetime": {answers(func(int, int) string { return by("a") }), func(p *Plan) {
 			p.Requests, p.ThinkTime, p.ConnectionLifetime = 4, time.Minute, 50*time.Millisecond
 		}},
-		"churn":                                {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.ThinkTime, p.ConnectionsPerSecond = 4, time.Second, 10 }},
-		"a server that does not wait":          {answers(func(int, int) string { return by("a") + "!" }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
-		"a server that resets the idle":        {answers(func(int, int) string { return by("a") + "#" }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
-		"something nobody asked for":           {answers(func(int, int) string { return by("a") + "~" + by("b") }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
-		"a pool of one":                        {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.PoolPolicy, p.RequestsPerConnection = 10, PoolLRU, 3 }},
-		"a pool of fresh ones":                 {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.PoolPolicy, p.RequestsPerConnection = 10, PoolFirstFree, 1 }},
-		"an open loop":                         {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate = 20, 400 }},
-		"an open loop, fresh":                  {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate, p.RequestsPerConnection = 20, 400, 1 }},
-		"an open loop, precise":                {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate, p.Precise, p.Arrivals = 20, 400, true, ArrivalsPoisson }},
+		"churn":                         {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.ThinkTime, p.ConnectionsPerSecond = 4, time.Second, 10 }},
+		"a server that does not wait":   {answers(func(int, int) string { return by("a") + "!" }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
+		"a server that resets the idle": {answers(func(int, int) string { return by("a") + "#" }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
+		"something nobody asked for":    {answers(func(int, int) string { return by("a") + "~" + by("b") }), func(p *Plan) { p.Requests, p.ThinkTime = 3, 250*time.Millisecond }},
+		"a pool of one":                 {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.PoolPolicy, p.RequestsPerConnection = 10, PoolLRU, 3 }},
+		"a pool of fresh ones":          {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.PoolPolicy, p.RequestsPerConnection = 10, PoolFirstFree, 1 }},
+		"an open loop":                  {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate = 20, 400 }},
+		"an open loop, fresh":           {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate, p.RequestsPerConnection = 20, 400, 1 }},
+		"an open loop, precise":         {answers(func(int, int) string { return by("a") }), func(p *Plan) { p.Requests, p.Rate, p.Precise, p.Arrivals = 20, 400, true, ArrivalsPoisson }},
+		// The first connection goes between the two requests, at least half a second from either and from the end of the next
+		// one: what is recorded depends on nothing short of a stall as long as that.
+		"an open loop with lifetimes": {answers(func(int, int) string { return by("a") }), func(p *Plan) {
+			p.Requests, p.Rate, p.ConnectionLifetime = 2, 0.5, 1400*time.Millisecond
+		}},
+		"an open loop with churn": {answers(func(int, int) string { return by("a") }), func(p *Plan) {
+			p.Requests, p.Rate, p.ConnectionsPerSecond = 2, 0.5, 0.7
+		}},
 		"an open loop that loses its idle one": {answers(func(int, int) string { return by("a") + "!" }), func(p *Plan) { p.Requests, p.Rate = 3, 4 }},
 		"an open loop of half answers":         {answers(func(int, int) string { return by("a")[:50] + "!" }), func(p *Plan) { p.Requests, p.Rate = 3, 40 }},
 		"attributed by a header of its own": {answers(func(int, int) string { return strings.Replace(by("a"), "X-Podskew-Pod", "X-Served-By", 1) }), func(p *Plan) {
