@@ -25,10 +25,16 @@ func Names() []string {
 	return names
 }
 
+// Nearest returns the built-in scenario that a misspelled name most likely means, or "".
+func Nearest(name string) string { return nearest(name, Names()) }
+
 // Source returns the file of a built-in scenario, comments and all.
 func Source(name string) ([]byte, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, fmt.Errorf("there is no built-in scenario %q: %s", name, instead(name, Names()))
+		if near := Nearest(name); near != "" {
+			return nil, fmt.Errorf("there is no built-in scenario %q: did you mean %s?", name, near)
+		}
+		return nil, fmt.Errorf("there is no built-in scenario %q", name)
 	}
 	data, err := builtinFiles.ReadFile(path.Join("builtin", name+".yaml"))
 	if err != nil {

@@ -23,34 +23,37 @@ func typeComments() map[string]string {
 	if err != nil {
 		return out // it is the source this is built from
 	}
-	for _, declaration := range file.Decls {
-		types, ok := declaration.(*ast.GenDecl)
-		if !ok || types.Tok != token.TYPE {
-			continue
+	ast.Inspect(file, func(node ast.Node) bool {
+		types, ok := node.(*ast.GenDecl)
+		if !ok {
+			return true
 		}
 		for _, spec := range types.Specs {
-			named, ok := spec.(*ast.TypeSpec)
-			if !ok {
-				continue
-			}
-			fields, ok := named.Type.(*ast.StructType)
-			if !ok {
-				continue
-			}
-			yaml := yamlNames(fields)
-			about := func(text string) string { return inYAML(text, yaml) }
-			if text := about(types.Doc.Text()); text != "" {
-				out[named.Name.Name] = text
-			}
-			for _, field := range fields.Fields.List {
-				text := about(field.Doc.Text() + " " + field.Comment.Text())
-				if name := yamlName(field); name != "" && text != "" {
-					out[named.Name.Name+"."+name] = text
-				}
+			if named, ok := spec.(*ast.TypeSpec); ok {
+				structComments(named, types.Doc.Text(), out)
 			}
 		}
-	}
+		return false
+	})
 	return out
+}
+
+// structComments notes what is said about a struct and its fields.
+func structComments(named *ast.TypeSpec, doc string, into map[string]string) {
+	fields, ok := named.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	yaml := yamlNames(fields)
+	if text := inYAML(doc, yaml); text != "" {
+		into[named.Name.Name] = text
+	}
+	for _, field := range fields.Fields.List {
+		text := inYAML(field.Doc.Text()+" "+field.Comment.Text(), yaml)
+		if name := yamlName(field); name != "" && text != "" {
+			into[named.Name.Name+"."+name] = text
+		}
+	}
 }
 
 func yamlName(field *ast.Field) string {

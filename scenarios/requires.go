@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Environment is what is known of a cluster before a scenario runs on it.
@@ -41,18 +42,10 @@ func Unmet(s *Scenario, in Environment) string {
 
 // orWords joins words for "one of them will do".
 func orWords(words []string) string {
-	out := ""
-	for i, w := range words {
-		switch {
-		case i == 0:
-		case i == len(words)-1:
-			out += " or "
-		default:
-			out += ", "
-		}
-		out += w
+	if len(words) < 2 {
+		return strings.Join(words, "")
 	}
-	return out
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
 func proxyModes() choice { return choice{built: []string{"nftables", "iptables", "ipvs"}} }

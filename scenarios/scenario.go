@@ -135,6 +135,7 @@ type Client struct {
 	Arrivals              string        `yaml:"arrivals,omitempty"`             // with rate: constant (default) or poisson
 	Rates                 []RateStep    `yaml:"rates,omitempty"`                // changes of rate
 	SourceAddresses       int           `yaml:"sourceAddresses,omitempty"`      // external: client IPs of each client, connections in turn; default 1
+	LocalPorts            int           `yaml:"localPorts,omitempty"`           // vantage pod: source ports that each client has; default the kernel's, some 28,000
 	Resolve               string        `yaml:"resolve,omitempty"`              // headless: perRun (default) or perConnection
 	ResolveOrder          string        `yaml:"resolveOrder,omitempty"`         // headless: roundRobin (default), random, first
 	GRPCPolicy            string        `yaml:"grpcPolicy,omitempty"`           // grpc: pick_first (default) or round_robin

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"reflect"
 	"strings"
@@ -141,9 +142,7 @@ func (s *schema) structure(t reflect.Type) map[string]any {
 	if what := s.says[t.Name()]; what != "" {
 		out["description"] = what
 	}
-	for key, value := range structRules()[t.Name()] {
-		out[key] = value
-	}
+	maps.Copy(out, structRules()[t.Name()])
 	return out
 }
 

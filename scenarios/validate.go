@@ -28,7 +28,9 @@ const (
 	maxZipfExponent      = 10
 	maxStreams           = 1000 // on one connection
 	maxSourceAddresses   = 4000
-	maxAffinitySeconds   = 86400 // Kubernetes' own
+	minLocalPorts        = 10     // the agent needs a few itself
+	maxLocalPorts        = 32_000 // from 32768 on
+	maxAffinitySeconds   = 86400  // Kubernetes' own
 	maxExpectations      = 1000
 	maxNameLength        = 63
 	maxClientNameLength  = 40 // pods are named after clients, with a suffix

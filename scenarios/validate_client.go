@@ -50,6 +50,7 @@ func validateStand(c *Client, path string, p *problems) {
 	}
 	vantages().check(p, path+".vantage", string(c.Vantage))
 	validateSources(c, path, p)
+	validateLocalPorts(c, path+".localPorts", p)
 	checkRange(p, path+".count", c.Count, 1, maxClients)
 	if c.Node != "" {
 		checkNodeName(p, path+".node", c.Node)
@@ -74,6 +75,20 @@ func validateSources(c *Client, path string, p *problems) {
 			c.SourceAddresses)
 	case c.Connections > 0 && c.Connections < c.SourceAddresses:
 		p.add(path, "%d connections leave some of %d addresses unused: write at least connections: %d", c.Connections, c.SourceAddresses, c.SourceAddresses)
+	}
+}
+
+// validateLocalPorts checks how many source ports each client has: a setting of its own network namespace.
+func validateLocalPorts(c *Client, path string, p *problems) {
+	if !p.src.has(path) {
+		return
+	}
+	checkRange(p, path, c.LocalPorts, minLocalPorts, maxLocalPorts)
+	switch {
+	case c.Vantage != VantagePod:
+		p.add(path, "clients on a node's network have the node's ports: write vantage: pod, or remove it")
+	case c.InEcho:
+		p.add(path, "load from inside the echo pods has their ports: remove it or inEcho")
 	}
 }
 
