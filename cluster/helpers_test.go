@@ -170,12 +170,12 @@ func (w *world) service(a k8stesting.Action) (bool, runtime.Object, error) {
 	}
 	s = s.DeepCopy()
 	if s.Spec.ClusterIP == "" {
-		s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2"}[s.Name]
+		s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2", serviceGateway: "10.79.1.3"}[s.Name]
 	}
 	s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	if s.Spec.Type != corev1.ServiceTypeClusterIP {
 		for i := range s.Spec.Ports {
-			s.Spec.Ports[i].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002}[s.Name] + int32(100*i)
+			s.Spec.Ports[i].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002, serviceGateway: 30003}[s.Name] + int32(100*i)
 		}
 	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
@@ -247,7 +247,7 @@ func (w *world) slices(a k8stesting.Action) (bool, runtime.Object, error) {
 	ns := a.GetNamespace()
 	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "echo-x1", Namespace: ns, Labels: map[string]string{discoveryv1.LabelServiceName: serviceEcho}}}
 	for _, p := range w.podItems(ns) {
-		if p.Labels[labelRole] == roleEcho {
+		if w.selects(&p) {
 			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 				Addresses: []string{p.Status.PodIP}, NodeName: new(p.Spec.NodeName), Zone: new("a"),
 				Conditions: discoveryv1.EndpointConditions{Ready: new(podReady(&p))},
@@ -260,6 +260,20 @@ func (w *world) slices(a k8stesting.Action) (bool, runtime.Object, error) {
 	_ = w.Tracker().Delete(resourceOf("discovery.k8s.io", "endpointslices"), ns, s.Name)
 	_ = w.Tracker().Add(s)
 	return false, nil, nil
+}
+
+// selects reports whether the echo Service selects a pod.
+func (w *world) selects(p *corev1.Pod) bool {
+	o, err := w.Tracker().Get(resourceOf("", "services"), p.Namespace, serviceEcho)
+	if err != nil {
+		return false
+	}
+	for key, value := range o.(*corev1.Service).Spec.Selector {
+		if p.Labels[key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // did lists the writes to the fake API server as "verb resource/name".

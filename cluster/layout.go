@@ -16,6 +16,9 @@ import (
 // maxHostAgents keeps the ports of host-network agents below the NodePorts.
 const maxHostAgents = 1900
 
+// firstLocalPort is where the source ports of a client with few of them begin: the kernel's own beginning.
+const firstLocalPort = 32768
+
 // node is what deploying needs to know about a node.
 type node struct {
 	name     string
@@ -36,6 +39,7 @@ type agent struct {
 	external    bool
 	port        int
 	connections int
+	localPorts  int          // source ports it has; 0: the kernel's
 	sources     []netip.Addr // what it adds to its node's interface and dials from; nil: it has its node's or pod's address
 }
 
@@ -158,7 +162,7 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 			name: fmt.Sprintf("%s-%d", c.Name, i), client: c.Name, node: where[i%len(where)],
 			hostNetwork: c.Vantage == scenarios.VantageNode || c.Vantage == scenarios.VantageExternal,
 			external:    c.Vantage == scenarios.VantageExternal, tolerate: c.Node != "", port: agentPort,
-			connections: c.Connections,
+			connections: c.Connections, localPorts: c.LocalPorts,
 		}
 		if c.SourceAddresses > 1 {
 			if a.sources, err = l.free.take(l.nodes[a.node], c.SourceAddresses); err != nil {

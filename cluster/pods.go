@@ -98,6 +98,10 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 	if len(a.sources) > 0 {
 		mayAddAddresses(c, spec)
 	}
+	if a.localPorts > 0 { // one of the kernel's parameters that every pod may have its own of
+		spec.SecurityContext.WithSysctls(corev1ac.Sysctl().WithName("net.ipv4.ip_local_port_range").
+			WithValue(fmt.Sprintf("%d %d", firstLocalPort, firstLocalPort+a.localPorts-1)))
+	}
 	if a.hostNetwork {
 		spec.WithHostNetwork(true).WithDNSPolicy(corev1.DNSClusterFirstWithHostNet)
 	}

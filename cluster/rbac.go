@@ -2,13 +2,20 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 // RBAC says which manifest RBACManifest writes.
 type RBAC struct {
 	// Namespace of the service account. "" is podskew.
 	Namespace string
+	// Events are those of the scenarios that the account is to run: some need rights of their own. nil: none do.
+	Events []scenarios.Event
 	// NeededOnly leaves out the rights that a run can do without.
 	NeededOnly bool
 }
@@ -45,21 +52,27 @@ func RBACManifest(o RBAC) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, rbacHead, o.Namespace)
 	b.WriteString("---\n")
-	o.role(&b, "ClusterRole", "podskew", "", func(g grant) bool { return !g.optional })
+	o.role(&b, "ClusterRole", "podskew", "", func(g grant) bool { return !g.optional && g.namespace == "" })
+	if elsewhere := func(g grant) bool { return !g.optional && g.namespace != "" }; slices.ContainsFunc(o.grants(), elsewhere) {
+		b.WriteString("---\n")
+		o.role(&b, "Role", "podskew", metav1.NamespaceSystem, elsewhere) // no run looks into another
+	}
 	if o.NeededOnly {
 		return b.String()
 	}
 	b.WriteString(rbacOptional)
 	o.role(&b, "ClusterRole", "podskew-optional", "", func(g grant) bool { return g.optional && g.namespace == "" })
-	for _, g := range grants() {
+	for _, g := range o.grants() {
 		if g.optional && g.namespace != "" {
 			b.WriteString("---\n")
-			o.role(&b, "Role", "podskew-optional", g.namespace, func(other grant) bool { return other.namespace == g.namespace })
+			o.role(&b, "Role", "podskew-optional", g.namespace, func(other grant) bool { return other.optional && other.namespace == g.namespace })
 			break // one namespace, kube-system, is all that runs look into
 		}
 	}
 	return b.String()
 }
+
+func (o RBAC) grants() []grant { return append(grants(), eventGrants(o.Events)...) }
 
 // role writes a role with the grants that are chosen, and its binding.
 func (o RBAC) role(b *strings.Builder, kind, name, namespace string, chosen func(grant) bool) {
@@ -68,7 +81,7 @@ func (o RBAC) role(b *strings.Builder, kind, name, namespace string, chosen func
 		metadata += "  namespace: " + namespace + "\n"
 	}
 	fmt.Fprintf(b, "apiVersion: rbac.authorization.k8s.io/v1\nkind: %s\n%srules:\n", kind, metadata)
-	for _, g := range grants() {
+	for _, g := range o.grants() {
 		if !chosen(g) {
 			continue
 		}

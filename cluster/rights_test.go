@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	k8stesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podskew/podskew/scenarios"
 )
 
 // foreignWorld is somebody else's cluster: its API server denies what denied says.
@@ -95,12 +97,14 @@ func used(t *testing.T) map[string]bool {
 	w.add(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-proxy", Namespace: "kube-system"}})
 	c := w.cluster(t, nil)
 	c.provider = "kind" // whose network plugin is asked for, and whose rights are not
-	r := w.deploy(t, c, keepalive())
+	r := w.deploy(t, c, behind(scenarios.Gateway{Proxy: "nginx", Upstream: "service"}))
 	if _, err := r.Facts(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := doScale(t, r, 7); err != nil {
-		t.Fatal(err)
+	for _, e := range []scenarios.Event{{Scale: new(7)}, {Restart: true}, {Label: &scenarios.Label{Pod: 1}}, {PatchService: &scenarios.ServicePatch{InternalTrafficPolicy: "Local"}}} {
+		if _, err := doEvent(t, r, e); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.nodeTrouble(t.Context(), "worker")
 	if _, err := tail(t.Context(), w, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: r.Namespace()}}, false); err != nil {
@@ -199,9 +203,14 @@ func granted(t *testing.T, manifest string) (out []string, bound int) {
 }
 
 func TestTheManifestGrantsTheTableAndNoMore(t *testing.T) {
-	for _, neededOnly := range []bool{false, true} {
+	for _, row := range []struct {
+		neededOnly bool
+		events     []scenarios.Event
+		roles      int
+	}{{false, nil, 3}, {true, nil, 1}, {false, everyEvent(), 4}, {true, everyEvent(), 2}, {true, []scenarios.Event{{Restart: true}}, 1}} {
+		neededOnly := row.neededOnly
 		var want []string
-		for _, r := range rights(nil) {
+		for _, r := range rights(row.events) {
 			names := []string(nil)
 			if r.name != "" {
 				names = []string{r.name}
@@ -211,12 +220,47 @@ func TestTheManifestGrantsTheTableAndNoMore(t *testing.T) {
 			}
 		}
 		slices.Sort(want)
-		got, bound := granted(t, RBACManifest(RBAC{Namespace: "tools", NeededOnly: neededOnly}))
+		got, bound := granted(t, RBACManifest(RBAC{Namespace: "tools", NeededOnly: neededOnly, Events: row.events}))
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("needed only %v (-table +manifest):\n%s", neededOnly, diff)
 		}
-		if roles := map[bool]int{true: 1, false: 3}[neededOnly]; bound != roles {
-			t.Errorf("needed only %v: %d bindings, want %d", neededOnly, bound, roles)
+		if bound != row.roles {
+			t.Errorf("needed only %v: %d bindings, want %d", neededOnly, bound, row.roles)
+		}
+	}
+}
+
+// everyEvent are events that need all rights any event needs.
+func everyEvent() []scenarios.Event {
+	return []scenarios.Event{{DeletePod: new(0)}, {Cordon: "worker"}, {Drain: "worker"}, {RestartKubeProxy: "all"}}
+}
+
+func TestEventsAskForTheRightsTheyNeedAndNoMore(t *testing.T) {
+	base := len(rights(nil))
+	for _, row := range []struct {
+		event scenarios.Event
+		want  []string
+	}{
+		{scenarios.Event{Scale: new(0)}, nil},
+		{scenarios.Event{Restart: true}, nil},
+		{scenarios.Event{Readiness: &scenarios.Readiness{}}, nil},
+		{scenarios.Event{Label: &scenarios.Label{}}, nil},
+		{scenarios.Event{Swap: true}, nil},
+		{scenarios.Event{Slow: &scenarios.Slow{}}, nil},
+		{scenarios.Event{PatchService: &scenarios.ServicePatch{}}, nil},
+		{scenarios.Event{DeletePod: new(0)}, []string{"delete pods"}},
+		{scenarios.Event{Cordon: "worker"}, []string{"patch nodes"}},
+		{scenarios.Event{Uncordon: "worker"}, []string{"patch nodes"}},
+		{scenarios.Event{Drain: "worker"}, []string{"patch nodes", "create pods/eviction"}},
+		{scenarios.Event{KillNode: "worker"}, nil},
+		{scenarios.Event{RestartKubeProxy: "all"}, []string{"list pods", "delete pods"}},
+	} {
+		var got []string
+		for _, r := range rights([]scenarios.Event{row.event})[base:] {
+			got = append(got, r.String())
+		}
+		if diff := cmp.Diff(row.want, got); diff != "" {
+			t.Errorf("%+v: %s", row.event, diff)
 		}
 	}
 }
