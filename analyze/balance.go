@@ -23,14 +23,14 @@ type balance struct {
 	groups []skew.Group
 }
 
-// balanceAfter looks at the connections that are open, window by window, from an event to the end. Each is one choice, and the
-// settings at the end say how they should fall; those opened earlier fell by other settings, and that is what takes time.
-func (t *traffic) balanceAfter(rec *record.Record, event *record.Event, seed skew.Seed) *balance {
-	if rec.FactsAfter == nil || !ofConnections(t.unit) || !t.modelled {
+// balanceAfter looks at the connections that are open, window by window, from an event until the next or the end. Each is one
+// choice, and the facts of that time say how they should fall; those opened earlier fell by other facts, and that is what takes time.
+func (t *traffic) balanceAfter(event *record.Event, until float64, facts *atlas, seed skew.Seed) *balance {
+	if facts == nil || !ofConnections(t.unit) || !t.modelled {
 		return nil
 	}
-	after := t.eligibleAfter(rec)
-	from, end := event.At, lastMoment(t.rows)
+	after := t.eligibleBy(facts)
+	from, end := event.At, min(lastMoment(t.rows), until)
 	if after == nil || end <= from {
 		return nil
 	}
@@ -53,6 +53,9 @@ func (t *traffic) balanceAfter(rec *record.Record, event *record.Event, seed ske
 		b.Reached = atOnce
 	case b.Windows - 1:
 		b.Reached = notInTime
+		if end == until {
+			b.Reached = notBeforeNext
+		}
 	default:
 		b.Reached, b.Seconds = inTime, float64(lastRejecting+1)*b.Window
 	}
@@ -82,19 +85,22 @@ func (b *balance) openByPod(t *traffic) {
 	slices.SortStableFunc(b.OpenByPod, func(x, y OpenPod) int { return cmp.Or(cmp.Compare(y.Open, x.Open), cmp.Compare(x.Pod, y.Pod)) })
 }
 
-// eligibleAfter returns the probabilities of each stratum by the facts at the end; nil if one of them is not predicted.
-func (t *traffic) eligibleAfter(rec *record.Record) map[*stratum][]float64 {
+// eligibleBy returns the probabilities of each stratum by some facts; nil if one of them is not predicted, or leads to pods that are
+// backends neither at the start nor at the end.
+func (t *traffic) eligibleBy(facts *atlas) map[*stratum][]float64 {
 	out := map[*stratum][]float64{}
 	for _, s := range t.strata {
-		at := Predict(rec.FactsAfter, t.plan, s.agent, s.addr)
+		at := facts.predict(t.plan, s.agent, s.addr)
 		if at.Outcome == Unknown {
 			return nil
 		}
 		p := make([]float64, len(t.backends))
 		for _, b := range at.Backends {
-			if i, known := t.byPod[b.Pod]; known {
-				p[i] = b.P
+			i, known := t.byPod[b.Pod]
+			if !known {
+				return nil
 			}
+			p[i] += b.P
 		}
 		out[s] = p
 	}

@@ -37,9 +37,9 @@ type EventEffect struct {
 	Balance *Balance `json:"balance,omitempty"` // of the last event only: nothing says what was to be expected between two
 }
 
-// Balance says how long the connections that were open took to spread as the settings at the end of the run say.
+// Balance says how long the connections that were open took to spread as the facts after an event say: until the next, or the end of the run.
 type Balance struct {
-	Reached       string   `json:"reached"`       // at once, later, or not within the run
+	Reached       string   `json:"reached"`       // at once, later, not within the run, or not before the next event
 	Seconds       float64  `json:"seconds"`       // later: from the event to the end of the last window that was out of balance
 	Window        float64  `json:"window"`        // seconds
 	Windows       int      `json:"windows"`       // that were looked at
@@ -72,6 +72,8 @@ const (
 	atOnce    = "at once"
 	inTime    = "later"
 	notInTime = "not within the run"
+
+	notBeforeNext = "not before the next event"
 )
 
 // Bounds of what is looked at around an event.
@@ -89,10 +91,10 @@ type eventClue struct {
 	units       [2]int
 	shift       skew.HomogeneityResult
 	claim       *claim
-	balance     *balance // of the last event only
+	balance     *balance // nil: how connections should fall after it is not known
 }
 
-// examineEvents asks of every event whether shares shifted, and of the last whether balance came back.
+// examineEvents asks of every event whether shares shifted, and whether balance came back.
 func (f *family) examineEvents(rec *record.Record, t *traffic, seed skew.Seed) []*eventClue {
 	events := doneTo(rec)
 	var out []*eventClue
@@ -108,16 +110,37 @@ func (f *family) examineEvents(rec *record.Record, t *traffic, seed skew.Seed) [
 		c.claim = f.claim(c.shift.Method, c.shift.P)
 		out = append(out, c)
 	}
-	for _, last := range slices.Backward(out) {
-		if leavesShares(last.event.Kind) {
+	f.examineBalance(rec, t, out, seed)
+	return out
+}
+
+// examineBalance asks of every event that changes which pods are chosen whether balance came back: of the last by the facts at the end, of
+// those before by the facts of their time, where the record tells them.
+func (f *family) examineBalance(rec *record.Record, t *traffic, clues []*eventClue, seed skew.Seed) {
+	until, eras, facts := math.Inf(1), erasOf(rec, t.now, t.later), t.later
+	for i, c := range slices.Backward(clues) {
+		if leavesShares(c.event.Kind) {
 			continue
 		}
-		if last.balance = t.balanceAfter(rec, last.event, seed.For("balance")); last.balance != nil {
-			last.balance.claim = f.claim(last.balance.method, last.balance.P)
+		own := seed.For("balance")
+		if !math.IsInf(until, 1) {
+			facts, own = factsBefore(eras, c.event.At, until), seed.For("balance "+strconv.Itoa(i))
 		}
-		break
+		if c.balance = t.balanceAfter(c.event, until, facts, own); c.balance != nil {
+			c.balance.claim = f.claim(c.balance.method, c.balance.P)
+		}
+		until = c.event.At
 	}
-	return out
+}
+
+// factsBefore returns the facts in force at the end of a time; nil if they are not known, or were in force before it began.
+func factsBefore(eras []era, from, until float64) *atlas {
+	for _, e := range slices.Backward(eras) {
+		if e.from < until && e.to >= until && e.from > from {
+			return e.atlas
+		}
+	}
+	return nil
 }
 
 // doneTo returns what was done to the cluster, by time. What the cluster said of itself is no event of its own.

@@ -81,7 +81,7 @@ func (c *checker) absent(e Expectation) (passed bool, detail string) {
 // ofStreams decides an expectation that every stream meant has to meet.
 func (c *checker) ofStreams(e Expectation) (passed bool, detail string) {
 	passed = true
-	var details []string
+	var details, failing []string
 	for _, s := range c.subjects {
 		if e.Stream != "" && s.name != e.Stream {
 			continue
@@ -97,12 +97,24 @@ func (c *checker) ofStreams(e Expectation) (passed bool, detail string) {
 		}
 		passed = passed && o.passed
 		details = append(details, o.text)
+		if !o.passed {
+			failing = append(failing, o.text)
+		}
 	}
-	if len(details) == 0 {
+	switch {
+	case len(details) == 0:
 		return false, fmt.Sprintf("there is no stream %q", e.Stream)
+	case len(details) <= fewStreams:
+	case !passed:
+		details = failing // of many streams those that failed are what matters
+	default:
+		return true, fmt.Sprintf("%s; and so for %d more streams", details[0], len(details)-1)
 	}
 	return passed, strings.Join(details, "; ")
 }
+
+// fewStreams is how many streams an expectation about all of them speaks of one by one.
+const fewStreams = 4
 
 func onStream(stream string) string {
 	if stream == "" {

@@ -33,6 +33,9 @@ func (c *checker) distribution(s *subject, e Expectation) outcome {
 	if s.untested != "" && s.choice != inTurns && e.Distribution != evenly {
 		return outcome{true, fmt.Sprintf("%s: its choices cannot be held against a law of chance: %s", where, s.untested)}
 	}
+	if why := s.untimed(e.window()); why != "" {
+		return outcome{true, where + ": " + why}
+	}
 	names, of := c.castsOf(s, e)
 	counts, known, unknown := of.filled(len(names))
 	switch {

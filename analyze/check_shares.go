@@ -24,6 +24,9 @@ type part struct {
 // shares decides whether the choices of a stream fell on nodes, or on new pods, in the shares wanted. Every share has two exact binomial
 // tails; together they fail by chance at the level asked for at most (Bonferroni).
 func (c *checker) shares(s *subject, e Expectation) outcome {
+	if why := s.untimed(e.window()); why != "" {
+		return outcome{true, fmt.Sprintf("%s%s: %s", s.name, e.window().words(), why)}
+	}
 	parts := c.partsOf(s, e)
 	if len(parts) == 0 || parts[0].of+parts[0].unknown == 0 {
 		return outcome{false, fmt.Sprintf("%s%s: nothing was opened, so there are no shares", s.name, e.window().words())}

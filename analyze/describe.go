@@ -54,7 +54,7 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 
 // chances is what chance makes of the units' law; all zero where no law is known, so that nothing is set beside it.
 func (t *traffic) chances(rec *record.Record) *skew.Chance {
-	if t.untested != "" {
+	if t.untested != "" || t.changed { // the law of the start is not that of all units
 		return &skew.Chance{Shares: make([]skew.Range, len(t.backends))}
 	}
 	return t.law.Chance(runSeed(rec, t.plan.ID, "chance"), 0)

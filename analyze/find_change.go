@@ -129,6 +129,11 @@ func (s *subject) lifetimeRemedies(b *balance) []Remedy {
 			figure(lifetimeFor), percent(fair))
 		list.What = fmt.Sprintf("have clients told of new pods, instead of asking a name server when a connection is lost: a resolver that watches the EndpointSlices, xDS, or an L7 proxy: the new pods' part is %s at once", percent(fair))
 	}
+	if len(b.NewPods) == 0 {
+		age.What = fmt.Sprintf("close every connection after %s s (a pool's maximum lifetime, gRPC MAX_CONNECTION_AGE): all fall as the settings say within that time", figure(lifetimeFor))
+		age.Predicted = map[string]any{"lifetimeSeconds": lifetimeFor, "secondsToBalance": lifetimeFor}
+		list.What, list.Predicted = "choose a pod for each request: an L7 proxy, or a headless Service with client-side round robin", map[string]any{"secondsToBalance": 0}
+	}
 	return []Remedy{age, list}
 }
 
@@ -145,8 +150,8 @@ func (j *judge) outOfBalance(s *subject, clue *eventClue) {
 		}
 		return
 	}
-	if !skewed && !(b.Reached == inTime && b.Seconds >= slowFrom) {
-		return
+	if !skewed && !(b.Reached == inTime && b.Seconds >= slowFrom) || clue.event.Kind == record.EventKill {
+		return // a node that is dead: what is open is on the others, and not for lack of time
 	}
 	f := Finding{
 		Code: SlowToBalance, Severity: Warning, Stream: s.name,

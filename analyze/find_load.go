@@ -36,7 +36,7 @@ func (j *judge) unevenLoad(s *subject) {
 	j.add(Finding{
 		Code: UnevenConnectionLoad, Severity: Info, Stream: s.name,
 		Summary: fmt.Sprintf("%s carry unequally many requests: %s of the skew comes from that; the busiest carried %d, %s times the mean. Which pods they are on is chance%s",
-			unitCount(s.law.Units(), s.unit), percent(d.LoadPerUnit/d.Total), most, figure(float64(most)*float64(s.law.Units())/float64(max(sum, 1))), j.loadText(s)),
+			unitCount(s.law.Units(), s.unit), percent(min(1, d.LoadPerUnit/d.Total)), most, figure(float64(most)*float64(s.law.Units())/float64(max(sum, 1))), j.loadText(s)),
 		Evidence: map[string]any{"loadPerUnit": d.LoadPerUnit, "total": d.Total, "largest": most, "units": s.law.Units(), "adjustedP": d.LoadAdjustedP},
 		Remedies: []Remedy{evenLoad(s.unit)},
 	})
@@ -118,8 +118,8 @@ func (s *subject) loadByLatency() (part float64, ok bool) {
 // inTurn says that connections are dealt out in an order, which no independent choice does.
 func (j *judge) inTurn(s *subject) {
 	c := j.family.about[s.traffic]
-	if !j.family.upholds(c.orderClaim) {
-		return
+	if !j.family.upholds(c.orderClaim) || slices.ContainsFunc(doneTo(j.rec), func(e *record.Event) bool { return !leavesShares(e.Kind) }) {
+		return // what changes under way is alike before and alike after, which is no order
 	}
 	o := c.order
 	turns := float64(o.Matches) >= turnsFrom*float64(o.Trials) && o.Turns <= min(o.Runs, o.Alternation)

@@ -81,10 +81,35 @@ func (j *judge) noEndpoints(s *subject) {
 	sum, nodes := totals(all)
 	j.add(Finding{
 		Code: NoEndpoints, Severity: Error, Stream: s.name,
-		Summary:  fmt.Sprintf("%s: %d of %d connections were refused, %d timed out%s", s.reason(nowhere), sum.refused, sum.connections, sum.timeouts, sum.unresolved()),
+		Summary:  fmt.Sprintf("%s: %d of %d connections were refused, %d timed out%s%s", s.reason(nowhere), sum.refused, sum.connections, sum.timeouts, sum.limited(), sum.unresolved()),
 		Evidence: map[string]any{"nodes": nodes, "connections": sum.connections, "refused": sum.refused, "timeouts": sum.timeouts, "unresolved": sum.unnamed, "answered": sum.answers},
-		Remedies: []Remedy{{What: "get a pod ready that the Service's selector matches; what is not ready is not listed"}},
+		Remedies: j.toGetEndpoints(s),
 	})
+}
+
+// toGetEndpoints says what to do for a Service without endpoints; pods that are ready and not selected are the first to look at.
+func (j *judge) toGetEndpoints(s *subject) []Remedy {
+	ready := 0
+	for _, p := range s.facts.Pods {
+		if p.Role == "echo" && p.Ready && !p.Standby {
+			ready++
+		}
+	}
+	what := Remedy{What: "get a pod ready that the Service's selector matches; what is not ready is not listed"}
+	if ready == 0 {
+		return []Remedy{what}
+	}
+	look := Remedy{What: fmt.Sprintf("compare the Service's selector with the pods' labels: %s ready, and it selects none",
+		plural(ready, "echo pod is", "echo pods are"))}
+	return []Remedy{look, what}
+}
+
+// limited says why some of what a REJECT rule refuses times out all the same.
+func (d dead) limited() string {
+	if d.refused == 0 || d.timeouts == 0 {
+		return ""
+	}
+	return " (a node's kernel refuses a client about once a second, net.ipv4.icmp_ratelimit, and drops in between)"
 }
 
 // unresolved adds dials whose name led nowhere.
@@ -220,6 +245,33 @@ func (s *subject) entered() []string {
 	return nodes
 }
 
+// enterEverywhere is the remedy to a stream that enters by some of the nodes that have pods.
+func (s *subject) enterEverywhere() Remedy {
+	perNode, order := map[string]int{}, []string{}
+	for _, e := range s.facts.Endpoints {
+		if e.Service == s.plan.Service && e.Ready {
+			if perNode[e.Node]++; perNode[e.Node] == 1 {
+				order = append(order, e.Node)
+			}
+		}
+	}
+	slices.Sort(order)
+	var shares []float64
+	pods, largest := 0, 0.0
+	for _, node := range order {
+		share := 1 / float64(len(order)) / float64(perNode[node])
+		for range perNode[node] {
+			shares = append(shares, share)
+		}
+		pods, largest = pods+perNode[node], max(largest, share)
+	}
+	slices.SortFunc(shares, func(a, b float64) int { return cmp.Compare(b, a) })
+	return Remedy{
+		What:      fmt.Sprintf("let connections enter by every node that has a pod (%s): a load balancer that deals them out over nodes, or an address that all of them announce", listed(order)),
+		Predicted: map[string]any{"shares": shares, "maxOverMean": largest * float64(pods), "sourceIP": "preserved"},
+	}
+}
+
 // healthChecks lists what nodes answer a load balancer, for a stream that comes through one.
 func (s *subject) healthChecks() []map[string]any {
 	if s.plan.Target != "loadBalancer" {
@@ -330,7 +382,11 @@ func (s *subject) localRemedies(setting string) []Remedy {
 	}
 	nodes := len(s.localNodes())
 	remedies := s.weigh()
-	if pods >= nodes && nodes > 0 {
+	if apart := s.apart(); len(apart) > 0 && setting == "externalTrafficPolicy" {
+		remedies = append(remedies, s.enterEverywhere())
+		nodes = 0 // where to spread depends on that
+	}
+	if pods >= nodes && nodes > 1 {
 		shares := spreadShares(pods, nodes)
 		remedies = append(remedies, Remedy{
 			What:      fmt.Sprintf("spread the pods evenly over the %d nodes that take connections in: topologySpreadConstraints on kubernetes.io/hostname with maxSkew 1 and matchLabelKeys [pod-template-hash]", nodes),

@@ -127,7 +127,7 @@ func (s *subject) loadTable() []map[string]any {
 // tooFewConnections says that reused connections are too few to spread over the pods, whatever luck they have.
 func (j *judge) tooFewConnections(s *subject) {
 	n, units := len(s.backends), s.law.Units()
-	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod || s.untested != "" {
+	if !s.reused() || n < 2 || !s.law.Free() || s.law.MinExpected() >= fewPerPod || s.untested != "" || s.changed {
 		return
 	}
 	severity, what := Info, fmt.Sprintf("%s to %d pods are %s per pod, too few to spread evenly", carriers(units, s.unit),

@@ -61,6 +61,8 @@ func (j *judge) strangeSources(s *subject, strange []Source, against, all int) {
 
 func (t *traffic) keptBecause() string {
 	switch {
+	case t.plan.Vantage == "pod" && t.externalPolicy() == "Local" && slices.ContainsFunc(t.strata, func(s *stratum) bool { return s.at.Policy == Bypassed }):
+		return ": kube-proxy leads a pod that dials its own node past externalTrafficPolicy Local, to all pods, with its address"
 	case t.plan.Target == "gateway":
 		return fmt.Sprintf(": the gateway told them by PROXY protocol on %d of %d connections", t.proxied(), len(t.rows))
 	case t.plan.Target == "nodePort" && t.externalPolicy() == "Local":

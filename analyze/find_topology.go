@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/podskew/podskew/record"
 )
 
 // topology says that hints keep clients to the pods near them, and that the pods near some are fewer than those near others.
@@ -21,8 +23,8 @@ func (j *judge) topology(s *subject) {
 		}
 	}
 	if !hinted && len(ready) > 0 && strings.EqualFold(service.TopologyMode, "auto") {
-		j.note("%s: the annotation topology-mode: %s asks for hints, and no endpoint has any (pods by zone: %s): the controller gives none where zones would not get their part by CPU within a fifth, or a node has no zone; connections go to all pods.",
-			s.name, service.TopologyMode, zoneCounts(ready))
+		j.note("%s: the annotation topology-mode: %s asks for hints, and no endpoint has any (pods by zone: %s%s): the controller gives none where a zone would get a fifth more than its part by CPU, or a node has no zone. Connections go to all pods.",
+			s.name, service.TopologyMode, zoneCounts(ready), withoutZone(s.facts))
 	}
 	if !hinted || len(ready) < 2 {
 		return
@@ -80,4 +82,18 @@ func zoneCounts(zoneOf map[string]string) string {
 		words = append(words, fmt.Sprintf("%s %d", zone, counts[zone]))
 	}
 	return strings.Join(words, ", ")
+}
+
+// withoutZone names the nodes that have no zone.
+func withoutZone(facts *record.Facts) string {
+	var names []string
+	for _, n := range facts.Cluster.Nodes {
+		if n.Zone == "" {
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; nodes without a zone: " + listed(names)
 }

@@ -79,6 +79,9 @@ func bothEnds(rec *record.Record, streams []*traffic) *BothEnds {
 			}
 			b.Unanswered += s.unansweredRequests()
 		}
+		if t.plan.Target == "gateway" {
+			b.WhyNot = "the pods count the gateway's connections, which are not the clients'"
+		}
 		for _, c := range t.rows {
 			if len(c.Others) > 0 {
 				b.WhyNot = "some connections were answered by several pods, so what the pods count are connections of something in between"

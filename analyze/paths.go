@@ -16,7 +16,8 @@ import (
 type Path struct {
 	Stream    string  `json:"stream"`
 	Vantage   string  `json:"vantage"`
-	From      string  `json:"from"` // the client's node; "" on none
+	InEcho    bool    `json:"inEcho,omitempty"` // the clients are inside the pods that answer
+	From      string  `json:"from"`             // the client's node; "" on none
 	Service   string  `json:"service"`
 	Target    string  `json:"target"`
 	To        string  `json:"to,omitempty"` // nodePort: the node, or 127.0.0.1 of the client's own
@@ -114,6 +115,9 @@ func (t *traffic) pathOf(strata []*stratum) Path {
 	p := Path{
 		Stream: t.name, Vantage: t.plan.Vantage, From: first.agent.Node, Service: t.plan.Service, Target: t.plan.Target, To: first.addr.Node,
 		Address: first.addr.HostPort, InForce: string(first.at.Policy),
+	}
+	if pod := t.now.pods[first.agent.Name]; pod != nil {
+		p.InEcho = pod.Role == "echo"
 	}
 	if ip := hostOf(p.Address); p.To == "" && ip.IsLoopback() {
 		p.To = ip.String()
@@ -247,7 +251,7 @@ func (t *traffic) deviations(strata []*stratum, p Path) []string {
 		return nil
 	}
 	var out []string
-	if p.Measured.Outcome != p.Expected.Outcome {
+	if p.Measured.Outcome != p.Expected.Outcome && !saidNoNowAndThen(&p) {
 		out = append(out, fmt.Sprintf("%s instead of %s (%s)", p.Measured.words(), outcomeWords(p.Expected.Outcome), p.Expected.Reason))
 	}
 	strange, foreign := map[string]int{}, map[string]bool{}
@@ -272,6 +276,20 @@ func (t *traffic) deviations(strata []*stratum, p Path) []string {
 		out = append(out, "never reached, though the rules let it: "+listed(missed))
 	}
 	return out
+}
+
+// saidNoNowAndThen reports whether a path was refused as often as the kernel says so: it sends a client no more than about one
+// "port unreachable" a second (net.ipv4.icmp_ratelimit), and dials in between wait until they try again.
+func saidNoNowAndThen(p *Path) bool {
+	if p.Expected.Outcome != string(Refused) || p.Measured.Answered > 0 || p.Measured.Errors[record.ErrRefused] == 0 {
+		return false
+	}
+	for kind := range p.Measured.Errors {
+		if kind != record.ErrRefused && kind != record.ErrTimeout {
+			return false
+		}
+	}
+	return true
 }
 
 // passedBy lists the pods that a path never led to although chance cannot have passed them by.

@@ -61,6 +61,19 @@ func (t *traffic) fell(rec *record.Record, w window) []fallen {
 			}
 		}
 		return out
+	case unitSession:
+		s := t.firstAnswering()
+		for _, p := range t.parties(w) {
+			if pod, _ := p.most(); s != nil && p.requests > 0 {
+				out = append(out, fallen{s, pod, max(0, w.from), 1})
+			}
+		}
+		return out
+	case unitUpstream:
+		for _, one := range t.list {
+			out = append(out, fallen{one.stratum, one.pod, 0, one.n})
+		}
+		return out
 	case unitRequest:
 		t.eachTally(rec, w, func(s *stratum, tally *record.Tally) {
 			got := answeredOf(tally)
@@ -79,6 +92,14 @@ func (t *traffic) fell(rec *record.Record, w window) []fallen {
 		}
 	})
 	return out
+}
+
+// untimed says why the choices of a part of the run cannot be told; "" they can.
+func (t *traffic) untimed(w window) string {
+	if t.unit == unitUpstream && !w.whole() {
+		return "when the gateway opened its connections to the pods is not known, so that those of a part of the run cannot be told"
+	}
+	return ""
 }
 
 func firstAnswer(rows []*record.Connection) string {

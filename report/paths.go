@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/podskew/podskew/analyze"
-	"github.com/podskew/podskew/record"
 )
 
 // manyStreams is from how many streams on a report with paths shows streams one by one only where there is room for all.
@@ -97,7 +96,7 @@ func pathTable(paths []analyze.Path) *table {
 	t.add(column{head: "dials", min: 14, cells: cells(rows, func(i int) string { return dialWords(at(i)) })})
 	t.add(column{head: "applies", drop: 1, cells: cells(rows, func(i int) string { return orNone(at(i).InForce) })})
 	t.add(column{head: "pods", right: true, cells: cells(rows, func(i int) string { return podsReached(at(i)) })})
-	t.add(column{head: "the pods saw", min: 16, cells: cells(rows, func(i int) string { return sawWords(at(i)) })})
+	t.add(column{head: "the pods saw", cells: cells(rows, func(i int) string { return sawWords(at(i)) })})
 	return t
 }
 
@@ -114,10 +113,13 @@ func marked(rows []int, at func(int) *analyze.Path) []string {
 	return out
 }
 
-// standWords says where the clients are: pod worker, node worker2, external.
+// standWords says where the clients are: pod worker, node worker2, external, or in the echo pods of a node: echo worker.
 func standWords(p *analyze.Path) string {
 	if p.Vantage == "external" || p.From == "" {
 		return p.Vantage
+	}
+	if p.InEcho {
+		return "echo " + p.From
 	}
 	return p.Vantage + " " + p.From
 }
@@ -156,10 +158,14 @@ func classesOf(sources []analyze.PathSource) []string {
 	var out []string
 	for _, s := range sources {
 		text := s.Class
-		if s.Itself {
-			text += " (itself)"
+		switch {
+		case !s.Itself:
+			out = append(out, text)
+		case len(out) > 0:
+			out[len(out)-1] += " (self: " + text + ")" // a pod that reaches itself
+		default:
+			out = append(out, "self: "+text)
 		}
-		out = append(out, text)
 	}
 	return out
 }
@@ -174,22 +180,11 @@ func endWords(e *analyze.PathEnd) string {
 	case "none":
 		return "nothing: not tried"
 	}
-	total := 0
-	for _, n := range e.Errors {
-		total += n
-	}
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(e.Errors)) {
-		kinds = append(kinds, failureWord(kind))
+		kinds = append(kinds, fmt.Sprintf("%s %s", kind, integer(e.Errors[kind])))
 	}
-	return fmt.Sprintf("%s: %s", count(total, "failure"), strings.Join(kinds, ", "))
-}
-
-func failureWord(kind record.ErrorKind) string {
-	if kind == record.ErrTimeout {
-		return "dropped or slow"
-	}
-	return string(kind)
+	return strings.Join(kinds, ", ")
 }
 
 // pathExpected says what the rules make of a path.
@@ -234,8 +229,11 @@ func pathsTable(r *analyze.Report) *htmlTable {
 // sawLong is whose addresses the pods saw, with their parts and the addresses.
 func sawLong(p *analyze.Path) string {
 	var parts []string
-	for i, s := range p.Measured.Sources {
-		text := classesOf(p.Measured.Sources)[i]
+	for _, s := range p.Measured.Sources {
+		text := s.Class
+		if s.Itself {
+			text = "self: " + text
+		}
 		if len(p.Measured.Sources) > 1 {
 			text += " " + percent(s.Share)
 		}
@@ -295,6 +293,10 @@ func foldedFindings(p *page, findings []analyze.Finding) {
 	}
 	for _, title := range order {
 		p.text(plain, "  ", title)
-		p.text(plain, "    ", clean(strings.Join(slices.DeleteFunc(streams[title], func(s string) bool { return s == "" }), ", ")))
+		names, more := slices.DeleteFunc(streams[title], func(s string) bool { return s == "" }), ""
+		if len(names) > maxAddresses {
+			names, more = names[:maxAddresses], fmt.Sprintf(" and %d more", len(names)-maxAddresses)
+		}
+		p.text(plain, "    ", clean(strings.Join(names, ", ")+more))
 	}
 }

@@ -63,14 +63,14 @@ func (s *Summary) Count() {
 	s.Passed = s.Counts[Passed] > 0 && s.Counts[Passed]+s.Counts[Skipped] == len(s.Runs)
 }
 
-// failures are the expectations of a run that do not hold.
+// failures are the expectations of a run that do not hold. Of one that broke off they say nothing.
 func (r *SummaryRun) failures() []analyze.ExpectationResult {
-	if r.Report == nil {
+	if r.Report == nil || r.Outcome != Failed {
 		return nil
 	}
 	var out []analyze.ExpectationResult
 	for _, e := range r.Report.Expectations {
-		if !e.Passed {
+		if !e.Passed && !e.NotApplicable {
 			out = append(out, e)
 		}
 	}

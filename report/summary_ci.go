@@ -82,21 +82,7 @@ func SummaryMarkdown(w io.Writer, s *Summary) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", escape(r.Scenario), escape(orNone(r.ProxyMode)), outcome, seconds, escape(first))
 	}
 	for i := range s.Runs {
-		r := &s.Runs[i]
-		bad := r.failures()
-		if r.Outcome != Failed || len(bad) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "\n### %s\n\n", escape(r.name()))
-		for _, e := range bad {
-			fmt.Fprintf(&b, "- %s: %s\n", strong(e.Name), escape(e.Detail))
-		}
-		for _, f := range bySeverity(r.Report.Findings) {
-			fmt.Fprintf(&b, "- %s: %s\n", escape(findingTitle(f)), escape(f.Summary))
-		}
-		if r.Folder != "" {
-			fmt.Fprintf(&b, "- folder: %s\n", escape(r.Folder))
-		}
+		markdownFailures(&b, &s.Runs[i])
 	}
 	if len(s.Notes) > 0 {
 		b.WriteString("\n### Notes\n\n")
@@ -108,6 +94,24 @@ func SummaryMarkdown(w io.Writer, s *Summary) error {
 		return fmt.Errorf("writing the series as Markdown: %w", err)
 	}
 	return nil
+}
+
+// markdownFailures is what there is to say of a run that failed.
+func markdownFailures(b *strings.Builder, r *SummaryRun) {
+	bad := r.failures()
+	if len(bad) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n### %s\n\n", escape(r.name()))
+	for _, e := range bad {
+		fmt.Fprintf(b, "- %s: %s\n", strong(e.Name), escape(e.Detail))
+	}
+	for _, f := range bySeverity(r.Report.Findings) {
+		fmt.Fprintf(b, "- %s: %s\n", escape(findingTitle(f)), escape(f.Summary))
+	}
+	if r.Folder != "" {
+		fmt.Fprintf(b, "- folder: %s\n", escape(r.Folder))
+	}
 }
 
 // SummaryCSV writes what [CSV] writes of each run, under one head, with a last column for kube-proxy's mode.

@@ -138,12 +138,13 @@ func (p *page) trouble(r *SummaryRun, as style) {
 		return
 	}
 	p.text(as, "  ", name)
-	if r.Outcome != Failed || len(r.failures()) == 0 {
+	bad := r.failures()
+	if len(bad) == 0 {
 		for line := range strings.SplitSeq(orNone(r.Detail), "\n") {
 			p.text(plain, "    ", line)
 		}
 	}
-	for _, e := range r.failures() {
+	for _, e := range bad {
 		p.text(plain, "    ", e.Name+": "+e.Detail)
 	}
 	if r.Folder != "" {
@@ -175,7 +176,7 @@ func SummaryLine(r *SummaryRun, number, of, columns int) string {
 	p.line(plain, line)
 	switch bad := r.failures(); {
 	case r.Outcome == Passed:
-	case r.Outcome == Failed && len(bad) > 0:
+	case len(bad) > 0:
 		for _, e := range bad {
 			p.text(plain, "    ", e.Name+": "+e.Detail)
 		}

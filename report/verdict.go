@@ -14,6 +14,9 @@ func verdict(r *analyze.Report) string {
 	if r.Run.Interrupted {
 		parts = append(parts, "The run was cut short: what follows is a part of it.")
 	}
+	if folded(r, false) {
+		parts = append(parts, pathsWords(r.Paths)+".")
+	}
 	parts = append(parts, mainFinding(r))
 	if n := len(r.Expectations); n > 0 {
 		switch bad := failed(r.Expectations); {
@@ -79,11 +82,40 @@ func about(f analyze.Finding) string {
 
 // gist is a summary up to its first semicolon, as a sentence: what follows there is detail, which the findings give.
 func gist(text string) string {
-	text, _, _ = strings.Cut(clean(text), "; ")
+	text = firstClause(clean(text))
 	if text == "" || strings.ContainsAny(text[len(text)-1:], ".!?") {
 		return text
 	}
 	return text + "."
+}
+
+// firstClause is a text up to its first semicolon that stands in no parentheses. Of a list in parentheses its first member
+// stays, unless that is the p-value of a test that is explained behind it.
+func firstClause(text string) string {
+	depth, from := 0, 0
+	for i, r := range text {
+		switch {
+		case r == '(':
+			if depth++; depth == 1 {
+				from = i
+			}
+		case r == ')':
+			depth = max(0, depth-1)
+		case r == ';' && depth == 0:
+			return text[:i]
+		case r == ';' && depth == 1:
+			end := strings.IndexByte(text[i:], ')')
+			if end < 0 {
+				return text[:i]
+			}
+			head, rest := text[:i]+")", text[i+end+1:]
+			if strings.HasPrefix(text[from:], "(p = ") {
+				head = strings.TrimRight(text[:from], " ")
+			}
+			return firstClause(head + rest)
+		}
+	}
+	return text
 }
 
 // worst returns the finding the verdict is about: of the highest severity; there, one that is not by design first; and

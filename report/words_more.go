@@ -169,6 +169,8 @@ func balanceWords(effect analyze.EventEffect) string {
 		text = "; " + effect.Stream + ": in balance after " + seconds(b.Seconds)
 	case b.Reached == "not within the run":
 		text = "; " + effect.Stream + ": not in balance by the end"
+	case b.Reached == "not before the next event":
+		text = "; " + effect.Stream + ": not in balance before the next event"
 	}
 	if some := b.NewOpenExpected < float64(b.Open); len(b.NewPods) > 0 && some {
 		text += fmt.Sprintf(", %s hold %s of the open connections (%s expected)", count(len(b.NewPods), "new pod"), part(float64(b.NewOpen), b.Open), part(b.NewOpenExpected, b.Open))
