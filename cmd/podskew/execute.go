@@ -338,7 +338,7 @@ func (r *session) remove(ctx context.Context) error {
 	switch {
 	case r.deployed == nil:
 		return nil
-	case r.given.disposable && (r.last || context.Cause(ctx) != nil), r.gone():
+	case r.given.disposable && (r.last || stopped(ctx)), r.gone():
 		r.deployed.Close()
 		return nil
 	case !r.last && r.given.provider != "current":

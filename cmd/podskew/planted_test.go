@@ -123,6 +123,7 @@ func checkPlanted(t *testing.T, rep *analyze.Report, failed, words []string, pod
 		}
 	}
 	text := strings.Join(said, "\n")
+	t.Log(text)
 	for _, word := range words {
 		if word = strings.ReplaceAll(word, "{pod}", pod); !strings.Contains(text, word) {
 			t.Errorf("nothing says %q:\n%s", word, text)
@@ -136,6 +137,8 @@ type planted struct {
 	api       *api
 	namespace string
 	pod, ip   string // of an echo pod on worker2
+	chain     string // of worker2's kube-proxy that was changed; "" none
+	rules     string // of that chain, when the load had ended
 }
 
 // play starts a run, waits until load is sent, plants the fault and returns the report.
@@ -146,7 +149,7 @@ func (p *planted) play(t *testing.T, scenario string, plant func(*testing.T, *pl
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	progress := &awaited{text: "Sending load", seen: make(chan struct{})}
+	progress := newAwaited("Sending load", "✓ Sending load")
 	cmd := p.command(t, "run", path, "-o", "json")
 	cmd.Stdout, cmd.Stderr = &out, progress
 	if err := cmd.Start(); err != nil {
@@ -155,13 +158,21 @@ func (p *planted) play(t *testing.T, scenario string, plant func(*testing.T, *pl
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
-	case <-progress.seen:
+	case <-progress.first:
 	case err := <-ended:
 		t.Fatalf("the run ended before it sent load: %v\n%s", err, progress.all())
 	}
 	if plant != nil {
 		p.find(t)
 		plant(t, p)
+	}
+	if p.chain != "" {
+		select {
+		case <-progress.second:
+			p.rules = p.on(t, "worker2", "nft", "list", "chain", "ip", "kube-proxy", p.chain)
+		case err := <-ended:
+			ended <- err
+		}
 	}
 	var exit *exec.ExitError
 	if err := <-ended; err != nil && !errors.As(err, &exit) || !strings.HasPrefix(out.String(), "{") {
@@ -170,23 +181,29 @@ func (p *planted) play(t *testing.T, scenario string, plant func(*testing.T, *pl
 	return reportOf(t, out.String())
 }
 
-// awaited keeps what is written to it and tells when a text was in it.
+// awaited keeps what is written to it and tells when one text, and another, was in it.
 type awaited struct {
-	text string
-	seen chan struct{}
+	first, second chan struct{}
 
-	mu   sync.Mutex
-	have bytes.Buffer
-	told bool
+	mu    sync.Mutex
+	have  bytes.Buffer
+	texts []string
+	tell  []chan struct{}
+}
+
+func newAwaited(first, second string) *awaited {
+	a := &awaited{first: make(chan struct{}), second: make(chan struct{}), texts: []string{first, second}}
+	a.tell = []chan struct{}{a.first, a.second}
+	return a
 }
 
 func (a *awaited) Write(data []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n, _ := a.have.Write(data)
-	if !a.told && strings.Contains(a.have.String(), a.text) {
-		a.told = true
-		close(a.seen)
+	for len(a.texts) > 0 && strings.Contains(a.have.String(), a.texts[0]) {
+		close(a.tell[0])
+		a.texts, a.tell = a.texts[1:], a.tell[1:]
 	}
 	return n, nil
 }
@@ -236,7 +253,7 @@ func (p *planted) on(t *testing.T, node string, args ...string) string {
 // table adds a table of its own to a node's rules, and takes it away when the test ends.
 func (p *planted) table(t *testing.T, node, rules string) {
 	t.Helper()
-	p.on(t, node, "nft", "table ip planted { chain planted { "+rules+" } }")
+	p.on(t, node, "nft", "table ip planted {\nchain planted {\n"+rules+"\n}\n}")
 	t.Cleanup(func() {
 		cmd := exec.Command(filepath.Join(p.bin, "podskew-lab"), "exec", node, "--", "nft", "delete table ip planted")
 		cmd.Env = p.env
@@ -259,15 +276,15 @@ func switchOff(t *testing.T, p *planted) {
 }
 
 func refuse(t *testing.T, p *planted) {
-	p.table(t, "worker2", "type filter hook forward priority 0; ip daddr "+p.ip+" meta l4proto tcp tcp flags syn reject with tcp reset;")
+	p.table(t, "worker2", "type filter hook forward priority 0; ip daddr "+p.ip+" meta l4proto tcp tcp flags syn reject with tcp reset")
 }
 
 func masquerade(t *testing.T, p *planted) {
-	p.table(t, "worker2", "type nat hook postrouting priority 90; ip saddr 10.78.0.0/16 ip daddr 10.78.0.0/16 masquerade;")
+	p.table(t, "worker2", "type nat hook postrouting priority 90; ip saddr 10.78.0.0/16 ip daddr 10.78.0.0/16 masquerade")
 }
 
 // choices is the rule by which kube-proxy in nftables mode chooses among the endpoints of the run's Service, and one of them.
-var choices = regexp.MustCompile(`numgen random mod 6 vmap \{([^}]*)\} # handle (\d+)`)
+var choices = regexp.MustCompile(`(meta l4proto tcp dnat ip to) numgen random mod 6 map \{([^}]*)\} # handle (\d+)`)
 
 // unequal gives the first endpoint three parts of eight on one node. kube-proxy writes a chain anew only when its endpoints change, which
 // they do not while the run goes on; that it did not is checked.
@@ -283,12 +300,18 @@ func unequal(t *testing.T, p *planted) {
 	if found == nil {
 		t.Fatalf("no choice among six in chain %q:\n%s", chain, rules)
 	}
-	first := regexp.MustCompile(`0 : (goto \S+?),?\s`).FindStringSubmatch(found[1] + " ")
+	first := regexp.MustCompile(`0 : ([^,]+),`).FindStringSubmatch(found[2])
 	if first == nil {
-		t.Fatalf("no first endpoint in %q", found[1])
+		t.Fatalf("no first endpoint in %q", found[2])
 	}
-	uneven := fmt.Sprintf("numgen random mod 8 vmap { %s, 6 : %s, 7 : %s }", strings.TrimSpace(found[1]), first[1], first[1])
-	p.on(t, "worker2", "nft", fmt.Sprintf("replace rule ip kube-proxy %s handle %s %s", chain, found[2], uneven))
+	uneven := fmt.Sprintf("%s numgen random mod 8 map { %s, 6 : %s, 7 : %s }", found[1], strings.TrimSpace(found[2]), first[1], first[1])
+	p.on(t, "worker2", "nft", fmt.Sprintf("replace rule ip kube-proxy %s handle %s %s", chain, found[3], uneven))
+	t.Cleanup(func() {
+		if rules := p.rules; !strings.Contains(rules, "numgen random mod 8") {
+			t.Errorf("kube-proxy wrote its rules anew while the run went on:\n%s", rules)
+		}
+	})
+	p.chain = chain
 }
 
 // api is the lab's API server, as its administrator.

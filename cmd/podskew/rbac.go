@@ -16,20 +16,29 @@ func (e *env) rbacCommand() *cobra.Command {
 	var o cluster.RBAC
 	var format string
 	cmd := &cobra.Command{
-		Use:   "rbac",
+		Use:   "rbac [SCENARIO...]",
 		Short: "Print the least rights a run needs on your own cluster",
 		Long: `Print the manifest of a service account with the least rights a run needs, for an administrator
-to read and apply. "podskew run --cluster current" asks the API server for the same rights before it
-deploys anything, and names those that are lacking.`,
+to read and apply. Some events of scenarios need more, as to cordon a node: name the scenarios, and
+the manifest grants what theirs need. "podskew run --cluster current" asks the API server for the same
+rights before it deploys anything, and names those that are lacking.`,
 		Example: `  podskew rbac | kubectl apply -f -
+  podskew rbac ./drain.yaml | kubectl apply -f -
   kubectl create token podskew --namespace podskew   # for a kubeconfig of that account`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		ValidArgsFunction: completeScenarios,
+		RunE: func(_ *cobra.Command, args []string) error {
 			switch {
 			case format != "yaml":
 				return usageError("unknown format %q: write yaml", format)
 			case !namespaceName.MatchString(o.Namespace):
 				return usageError("--namespace %q: write lower-case letters, digits and dashes, up to 63", o.Namespace)
+			}
+			for _, arg := range args {
+				s, err := loadScenario(arg)
+				if err != nil {
+					return err
+				}
+				o.Events = append(o.Events, s.Spec.Events...)
 			}
 			_, err := io.WriteString(e.stdout, cluster.RBACManifest(o))
 			return err

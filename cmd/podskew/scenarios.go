@@ -105,7 +105,7 @@ func describeScenarios(b *strings.Builder) error {
 func wrapWords(text string, columns int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		switch {
 		case line == "":
 			line = word
@@ -130,9 +130,13 @@ func loadScenario(arg string) (*scenarios.Scenario, error) {
 	}
 	text, err := os.ReadFile(arg)
 	if errors.Is(err, fs.ErrNotExist) {
+		hint := "\"podskew scenarios\" lists those that are built in"
+		if near := scenarios.Nearest(arg); near != "" {
+			hint = "did you mean " + near + "? " + hint
+		}
 		return nil, &exitError{
 			err:  fmt.Errorf("%s: neither a built-in scenario nor a file", arg),
-			code: exitUsage, hint: "built in are " + strings.Join(scenarios.Names(), ", "),
+			code: exitUsage, hint: hint,
 		}
 	}
 	if err != nil {

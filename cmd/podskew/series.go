@@ -62,7 +62,7 @@ func (s *series) run(ctx context.Context) error {
 func (s *series) onOne(ctx context.Context, mode string) error {
 	left := s.list
 	for first := true; len(left) > 0; first = false {
-		if cause := context.Cause(ctx); cause != nil {
+		if stopped(ctx) {
 			s.leave(left, mode, "the series was interrupted")
 			return nil
 		}
@@ -77,7 +77,7 @@ func (s *series) onOne(ctx context.Context, mode string) error {
 		left = left[done:]
 		err = s.giveBack(ctx, given)
 		switch {
-		case context.Cause(ctx) != nil:
+		case stopped(ctx):
 			s.leave(left, mode, "the series was interrupted")
 			return err
 		case broken != nil && (!given.disposable || !first):
@@ -123,7 +123,7 @@ func (s *series) note(format string, args ...any) {
 func (s *series) on(ctx context.Context, given *provided, list []*scenarios.Scenario, mode string) (done int, broken error) {
 	inARow := 0
 	for i, scenario := range list {
-		if context.Cause(ctx) != nil {
+		if stopped(ctx) {
 			return i, nil
 		}
 		run := s.one(ctx, given, scenario, i == len(list)-1)
@@ -144,6 +144,9 @@ func (s *series) on(ctx context.Context, given *provided, list []*scenarios.Scen
 	}
 	return len(list), nil
 }
+
+// stopped is whether somebody ended the series.
+func stopped(ctx context.Context) bool { return context.Cause(ctx) != nil }
 
 // ran is what came of one run.
 type ran struct {
@@ -282,5 +285,5 @@ func (s *series) broken() error {
 	if n == 0 { // of a cluster, not of a run
 		return errors.Join(s.errs...)
 	}
-	return &exitError{err: fmt.Errorf("the environment failed in %s", count(n, "run")), code: exitEnvironment, hint: hintOf(s.errs[0])}
+	return &exitError{err: fmt.Errorf("the environment failed in %s", count(n, "run")), code: exitEnvironment}
 }
