@@ -6,6 +6,7 @@ import (
 
 	"github.com/podskew/podskew/analyze"
 	"github.com/podskew/podskew/internal/simulate"
+	"github.com/podskew/podskew/record"
 )
 
 // grown is a report of a Service that grows while clients hold so many connections for so long.
@@ -105,4 +106,71 @@ func TestClientsUnderAffinityStayWhenPodsAreAdded(t *testing.T) {
 		t.Errorf("%v", found(r))
 	}
 	t.Log(f.Summary)
+}
+
+// replaced is a record of UDP flows whose pods are replaced by others under way, which then answer.
+func replaced(t *testing.T, cleared bool) *record.Record {
+	t.Helper()
+	rec := simulate.Scene{
+		Seed: 5, Placement: []int{2}, Events: []simulate.Event{{At: 3, Over: 0.1}},
+		Streams: []simulate.Stream{{Name: "web", Clients: 2, Connections: 8, Requests: 100, Lifetime: math.Inf(1)}},
+	}.Record()
+	rec.Streams[0].Protocol = "udp"
+	var old, young string
+	for _, e := range rec.Facts.Endpoints {
+		old = e.Pod
+		rec.Events = append(rec.Events, record.Event{At: 3.1, Kind: record.EventRemoved, Target: e.Pod, What: "removed"})
+	}
+	for _, e := range rec.FactsAfter.Endpoints {
+		young = e.Pod
+	}
+	rec.Connections, rec.Tallies, rec.Servers = nil, nil, nil
+	address := rec.Streams[0].Addresses[0].HostPort
+	for id := range 8 {
+		c := record.Connection{Stream: "web", Agent: "web-0", ID: id + 1, Slot: id, Address: address, Opened: 0.1, Connected: 0.1, Closed: 9.9, Requests: 10, Backend: old}
+		if cleared {
+			c.Others = map[string]int{young: 5}
+		}
+		rec.Connections = append(rec.Connections, c)
+	}
+	for second := range 10 {
+		pod := old
+		if cleared && second > 3 {
+			pod = young
+		}
+		rec.Tallies = append(rec.Tallies, record.Tally{Stream: "web", Agent: "web-0", Address: address, Backend: pod, Second: second, Requests: 8})
+	}
+	return rec
+}
+
+// A flow that goes on to another pod when its own is none any more is what kube-proxy is to do; one that stays is not.
+func TestFlowsThatFollowTheEndpointsAreNoFault(t *testing.T) {
+	moved := report(t, replaced(t, true))
+	for _, code := range []analyze.Code{analyze.MeasurementArtefact, analyze.StaleEndpoint, analyze.SlowToBalance, analyze.SkewAfterRestart} {
+		if has(moved, code) {
+			t.Errorf("%s", finding(t, moved, code).Summary)
+		}
+	}
+	if stuck := report(t, replaced(t, false)); !has(stuck, analyze.StaleEndpoint) {
+		t.Errorf("flows that stay with pods that are no endpoints: %v", found(stuck))
+	}
+}
+
+// Connections in turn are an order; next to an event that changes where they can fall, a pattern may be the event's.
+func TestAnEventIsNoRotation(t *testing.T) {
+	rec := simulate.Scene{Seed: 3, Placement: []int{1, 1, 1}, Streams: []simulate.Stream{{Name: "web", Clients: 1, Connections: 900}}}.Record()
+	for i := range rec.Connections {
+		rec.Connections[i].Backend = rec.Facts.Endpoints[i%3].Pod
+	}
+	if r := report(t, rec); !has(r, analyze.RoundRobin) {
+		t.Fatalf("connections in turn: %v", found(r))
+	}
+	rec.Events = []record.Event{{At: 1, What: "node lost its power", Kind: record.EventKill, Target: "worker3"}}
+	if r := report(t, rec); has(r, analyze.RoundRobin) || has(r, analyze.SlowToBalance) {
+		t.Errorf("%v", found(r))
+	}
+	rec.Events[0].Kind = record.EventSlow
+	if r := report(t, rec); !has(r, analyze.RoundRobin) {
+		t.Errorf("a slow pod changes nothing about the choices: %v", found(r))
+	}
 }

@@ -35,7 +35,9 @@ func (s *subject) perUnit() float64 {
 }
 
 // reused reports whether connections carry several requests each, so that requests are no independent choices.
-func (s *subject) reused() bool { return (ofConnections(s.unit) || s.unit == unitUpstream) && s.perUnit() >= reuseFrom }
+func (s *subject) reused() bool {
+	return (ofConnections(s.unit) || s.unit == unitUpstream) && s.perUnit() >= reuseFrom
+}
 
 // hottest returns the largest ratio of a request share to its expected share, and the pod's index.
 func (s *subject) hottest() (ratio float64, at int) {

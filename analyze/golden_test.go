@@ -22,9 +22,7 @@ var update = flag.Bool("update", false, "write the records under testdata/findin
 
 // notYet are the codes that no record of today can hold, and why.
 func notYet() map[analyze.Code]string {
-	return map[analyze.Code]string{
-		analyze.StickyToWrongPod: "it needs requests that name the pod they are meant for",
-	}
+	return map[analyze.Code]string{}
 }
 
 // specimens makes a record for each finding. What it holds is kept in testdata: the record stays the same if the simulation changes.
@@ -82,6 +80,7 @@ func specimens() map[analyze.Code]func() *record.Record {
 		analyze.AffinityCapacity:  overCapacity,
 		analyze.AffinityPerNode:   play(perNode),
 		analyze.AffinityCollapse:  play(collapse),
+		analyze.StickyToWrongPod:  wrongPods,
 		analyze.SourceIPPreserved: play(web(simulate.Stream{Connections: 40}, three...)),
 		analyze.SourceIPLost:      play(outside(false, three...)),
 		analyze.HairpinSNAT:       func() *record.Record { return hairpin(web(simulate.Stream{Connections: 60}, three...).Record()) },

@@ -184,6 +184,7 @@ func (t *traffic) busyConnections(late float64) float64 {
 // about the target.
 func (j *judge) starved(s *subject) {
 	var words []string
+	var remedies []Remedy
 	rows := []map[string]any{}
 	reused := 0
 	for _, g := range s.generators(j.rec) {
@@ -192,9 +193,11 @@ func (j *judge) starved(s *subject) {
 		if c := g.Conntrack; c != nil && c.Full {
 			words = append(words, fmt.Sprintf("the conntrack table of %s was full (%d of %d entries), so that the kernel dropped new connections", g.Agent, c.Peak, c.Max))
 			row["conntrackPeak"], row["conntrackMax"] = c.Peak, c.Max
+			remedies = append(remedies, Remedy{What: "a larger net.netfilter.nf_conntrack_max on the machine whose table was full"})
 		}
 		if g.OutOfPorts > 0 {
-			words = append(words, fmt.Sprintf("%s had no port, descriptor or memory left for %s", g.Agent, plural(g.OutOfPorts, "connection", "connections")))
+			words = append(words, fmt.Sprintf("%s had no port, descriptor or memory left for %s%s", g.Agent, plural(g.OutOfPorts, "connection", "connections"), portsOf(g)))
+			remedies = append(remedies, Remedy{What: "fewer connections at a time, or more source addresses: each has ports of its own"})
 			row["outOfPorts"], row["localPorts"] = g.OutOfPorts, g.LocalPorts
 		}
 		if len(row) > 1 {
@@ -212,9 +215,24 @@ func (j *judge) starved(s *subject) {
 		Code: MeasurementArtefact, Severity: Warning, Stream: s.name,
 		Summary:  fmt.Sprintf("%s: failures of this stream are not the target's", listed(words)),
 		Evidence: map[string]any{"generators": rows, "errors": s.report.Errors},
-		Remedies: []Remedy{
-			{What: "fewer fresh connections at a time, or more source addresses: each has ports of its own"},
-			{What: "a larger net.netfilter.nf_conntrack_max on the machine whose table was full"},
-		},
+		Remedies: distinct(remedies),
 	})
+}
+
+// distinct keeps the first of equal remedies.
+func distinct(remedies []Remedy) []Remedy {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(remedies, func(r Remedy) bool {
+		again := seen[r.What]
+		seen[r.What] = true
+		return again
+	})
+}
+
+// portsOf says how many ports a source has, where they may be what it lacked.
+func portsOf(g *record.Generator) string {
+	if g.LocalPorts <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (its source ports towards one address: %d)", g.LocalPorts)
 }

@@ -76,6 +76,9 @@ func (r *Run) WaitEffective(ctx context.Context, done *Done, probe Probe) (unkno
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, p := range probes {
+		if r.isKilled(p.node) {
+			continue // nothing is programmed there any more
+		}
 		g.Go(func() error { return p.answered(gctx, probe) })
 	}
 	return false, g.Wait()

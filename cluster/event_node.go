@@ -336,3 +336,28 @@ func (l *layout) checkEventNode(d Deployment, field, name string) error {
 	}
 	return nil
 }
+
+// endCordons takes the cordons away that a run has left.
+func (c *Cluster) endCordons(ctx context.Context, run string) error {
+	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("looking for nodes that run %s has cordoned: %w", run, c.explain(ctx, namespaceOf(run), err))
+	}
+	var errs []error
+	for i := range list.Items {
+		n := &list.Items[i]
+		if n.Annotations[annotationCordoned] != run {
+			continue
+		}
+		if err := c.patchNode(ctx, n.Name, nil, nil); err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("uncordoning node %s, which run %s has cordoned: %w", n.Name, run, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Run) isKilled(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.killed[node]
+}

@@ -366,6 +366,23 @@ func TestWhatSomebodyElseCordonedStaysCordoned(t *testing.T) {
 	}
 }
 
+func TestCleanTakesTheCordonsOfADeadRunAway(t *testing.T) {
+	w := newWorld(labNodes()...)
+	c := w.cluster(t, nil)
+	r := w.deploy(t, c, eventful())
+	if _, err := doEvent(t, r, scenarios.Event{Cordon: "worker2"}); err != nil {
+		t.Fatal(err)
+	}
+	r.Close() // podskew dies
+	if _, err := c.Clean(t.Context(), CleanOptions{All: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.CoreV1().Nodes().Get(t.Context(), "worker2", metav1.GetOptions{})
+	if err != nil || n.Spec.Unschedulable || n.Annotations[annotationCordoned] != "" {
+		t.Errorf("%v: still cordoned: %+v", err, n)
+	}
+}
+
 // machines notes what it is told.
 type machines struct {
 	told []string

@@ -26,6 +26,7 @@ func behind(g scenarios.Gateway) *scenarios.Scenario {
 func TestAGatewayIsDeployedBehindAServiceOfItsOwn(t *testing.T) {
 	w := newWorld(labNodes()...)
 	c := w.cluster(t, nil)
+	c.provider = "kind"
 	r := w.deploy(t, c, behind(scenarios.Gateway{Proxy: "haproxy", Replicas: 2, Upstream: "pods", Policy: "cookie", KeepAlive: 3}))
 	did := w.did()
 	for _, earlier := range []string{"apply services/gateway", "apply services/echo-pods", "apply deployments/echo"} {
@@ -63,13 +64,15 @@ func TestAGatewayIsDeployedBehindAServiceOfItsOwn(t *testing.T) {
 func TestGatewayPodsHaveNoRightsTheyDoNotNeed(t *testing.T) {
 	for _, proxy := range []string{"caddy", "haproxy", "nginx"} {
 		w := newWorld(labNodes()...)
-		r := w.deploy(t, w.cluster(t, nil), behind(scenarios.Gateway{Proxy: proxy, Upstream: "service", Node: "worker2"}))
+		c := w.cluster(t, nil)
+		c.provider = "kind"
+		r := w.deploy(t, c, behind(scenarios.Gateway{Proxy: proxy, Upstream: "service", Node: "worker2"}))
 		p, err := w.CoreV1().Pods(r.Namespace()).Get(t.Context(), "gateway-0", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := p.Spec.Containers[0]
-		security := c.SecurityContext
+		container := p.Spec.Containers[0]
+		security := container.SecurityContext
 		if !*p.Spec.SecurityContext.RunAsNonRoot || !*security.ReadOnlyRootFilesystem || *security.AllowPrivilegeEscalation ||
 			!slices.Contains(security.Capabilities.Drop, "ALL") || *p.Spec.AutomountServiceAccountToken {
 			t.Errorf("%s: %+v", proxy, security)
@@ -77,8 +80,8 @@ func TestGatewayPodsHaveNoRightsTheyDoNotNeed(t *testing.T) {
 		if added := security.Capabilities.Add; len(added) > 0 && (proxy != "caddy" || !cmp.Equal(added, []corev1.Capability{"NET_BIND_SERVICE"})) {
 			t.Errorf("%s is given %v", proxy, added)
 		}
-		if c.Command[0] != proxy || c.Image != gatewayImages()[proxy] {
-			t.Errorf("%s: %v of %s", proxy, c.Command, c.Image)
+		if container.Command[0] != proxy || container.Image != gatewayImages()[proxy] {
+			t.Errorf("%s: %v of %s", proxy, container.Command, container.Image)
 		}
 	}
 }

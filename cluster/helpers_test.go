@@ -170,12 +170,12 @@ func (w *world) service(a k8stesting.Action) (bool, runtime.Object, error) {
 	}
 	s = s.DeepCopy()
 	if s.Spec.ClusterIP == "" {
-		s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2", serviceGateway: "10.79.1.3"}[s.Name]
+		s.Spec.ClusterIP = map[string]string{serviceEcho: "10.79.1.1", serviceCanary: "10.79.1.2", serviceGateway: "10.79.1.3", "local": "10.79.1.5", "nobody": "10.79.1.4"}[s.Name]
 	}
 	s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	if s.Spec.Type != corev1.ServiceTypeClusterIP {
 		for i := range s.Spec.Ports {
-			s.Spec.Ports[i].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002, serviceGateway: 30003}[s.Name] + int32(100*i)
+			s.Spec.Ports[i].NodePort = map[string]int32{serviceEcho: 30001, serviceCanary: 30002, serviceGateway: 30003, "local": 30004}[s.Name] + int32(100*i)
 		}
 	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
@@ -245,7 +245,15 @@ func (w *world) run(p *corev1.Pod, number int) {
 
 func (w *world) slices(a k8stesting.Action) (bool, runtime.Object, error) {
 	ns := a.GetNamespace()
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "echo-x1", Namespace: ns, Labels: map[string]string{discoveryv1.LabelServiceName: serviceEcho}}}
+	for _, service := range []string{serviceEcho, "local", "names"} {
+		w.slice(ns, service)
+	}
+	return false, nil, nil
+}
+
+// slice lists the echo pods as endpoints of a Service.
+func (w *world) slice(ns, service string) {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: service + "-x1", Namespace: ns, Labels: map[string]string{discoveryv1.LabelServiceName: service}}}
 	for _, p := range w.podItems(ns) {
 		if w.selects(&p) {
 			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
@@ -259,7 +267,6 @@ func (w *world) slices(a k8stesting.Action) (bool, runtime.Object, error) {
 	slices.SortFunc(s.Endpoints, func(a, b discoveryv1.Endpoint) int { return strings.Compare(b.TargetRef.Name, a.TargetRef.Name) })
 	_ = w.Tracker().Delete(resourceOf("discovery.k8s.io", "endpointslices"), ns, s.Name)
 	_ = w.Tracker().Add(s)
-	return false, nil, nil
 }
 
 // selects reports whether the echo Service selects a pod.

@@ -191,7 +191,7 @@ func (l *layout) shares(c scenarios.Client, s *scenarios.Scenario) bool {
 		if other.Name == c.Name {
 			return false
 		}
-		if other.InEcho || other.SourceAddresses > 1 || other.Vantage != c.Vantage || other.Node != c.Node || max(other.Count, 1) != max(c.Count, 1) {
+		if other.InEcho || other.SourceAddresses > 1 || other.Vantage != c.Vantage || other.Node != c.Node || other.LocalPorts != c.LocalPorts || max(other.Count, 1) != max(c.Count, 1) {
 			continue
 		}
 		l.senders[c.Name] = l.senders[other.Name]

@@ -132,7 +132,11 @@ func (c *Cluster) cleanOne(ctx context.Context, ns *corev1.Namespace, opt CleanO
 		}
 	}
 	tell("removing namespace " + ns.Name + ": " + out.Reason)
-	err := c.removeNamespace(ctx, ns.Name)
+	// The cordons first: once the namespace is gone nobody comes back for them.
+	err := c.endCordons(ctx, out.Run)
+	if err == nil {
+		err = c.removeNamespace(ctx, ns.Name)
+	}
 	out.Removed = err == nil
 	return out, err
 }

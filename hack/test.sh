@@ -31,7 +31,7 @@ live() {
 	race $($go list ./... | grep -v '/cmd/podskew$')
 	$go test -json ./analyze/... || true # calibration at full size: the race detector's takes a fifth of the runs
 	(cd lab && race $lab)
-	race ./cmd/podskew
+	race -timeout 55m ./cmd/podskew # the whole library, in both proxy modes
 	live
 	(cd lab && $go test -json -shuffle=on -timeout 30m ./e2e) || true
 } | "$tools/testcount"

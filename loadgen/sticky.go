@@ -22,7 +22,7 @@ const (
 const (
 	maxCookies = 16
 	maxCookie  = 4 << 10 // bytes of a name and a value
-	maxTold  = 256     // bytes of an address, or of a list of them
+	maxTold    = 256     // bytes of an address, or of a list of them
 )
 
 // details are what a reply says of the way that its request took, and what it asks the client to remember.

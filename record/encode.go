@@ -18,7 +18,7 @@ func appendConnections(b []byte, rows []Connection) ([]byte, bool) {
 		} else {
 			b = append(b, ',')
 		}
-		if b, ok = rows[i].appendTo(b); !ok {
+		if b, ok = rows[i].appendTo(b); !ok { // #nosec G602 -- i is below len(rows)
 			return b, false
 		}
 	}

@@ -158,7 +158,7 @@ func TestLoadErrors(t *testing.T) {
 		{"the affinity timeout is bounded", scenario(t, "type: NodePort", "type: NodePort\n    sessionAffinity: ClientIP\n    sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}")},
 		{"an affinity timeout of zero is refused", scenario(t, "type: NodePort", "type: NodePort\n    sessionAffinity: ClientIP\n    sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}")},
 		{"a cluster IP cannot be dialled from outside", scenario(t, "      target: nodePort\n", "")},
-		{"what is not built yet says so", scenario(t, "connections: 4", "connections: 4\n      target: gateway")},
+		{"a gateway has to be described", scenario(t, "connections: 4", "connections: 4\n      target: gateway")},
 		{"a headless target needs a headless Service", scenario(t, "connections: 4", "connections: 4\n      target: headless", "target: nodePort", "target: headless")},
 		{"a load balancer needs a Service with one", scenario(t, "target: nodePort", "target: loadBalancer")},
 		{"pods cannot be dialled from outside", scenario(t, "target: nodePort", "target: podIP\n      resolve: perRun")},

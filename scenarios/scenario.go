@@ -37,7 +37,7 @@ type Spec struct {
 	Services []Service `yaml:"services,omitempty"` // more Services of the same echo pods, each with a name
 	Gateway  *Gateway  `yaml:"gateway,omitempty"`  // for clients with target gateway
 	Clients  []Client  `yaml:"clients"`
-	// SharePods has clients that stand in the same place (vantage, node and count) send from the same pods, with the same
+	// SharePods has clients that stand in the same place (vantage, node, count and localPorts) send from the same pods, with the same
 	// addresses: many streams then need few pods. Each is a stream of its own all the same.
 	SharePods bool          `yaml:"sharePods,omitempty"`
 	WarmUp    time.Duration `yaml:"warmUp,omitempty"` // load is sent for so long before time 0 of the run; none of it is counted

@@ -41,6 +41,17 @@ func TestEveryKindOfEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, err := Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load("again.yaml", text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if diff := cmp.Diff(s.Spec.Events, again.Spec.Events); diff != "" {
+		t.Errorf("written and read again (-want +got):\n%s", diff)
+	}
 	if n := len(s.Spec.Events); n != len(eventActions())+1 {
 		t.Errorf("%d events for %d actions", n, len(eventActions()))
 	}

@@ -57,6 +57,9 @@ func inEchoStands(s *Scenario, c *Client, path string, p *problems) {
 	if p.src.has(path + ".node") {
 		p.add(path+".node", "the echo pods are where spec.echo says: remove it, or write spec.echo.placement")
 	}
+	if c.LocalPorts > 0 {
+		p.add(path+".localPorts", "the echo pods answer from these ports, too: remove it, or inEcho")
+	}
 	if pods := servingPods(&s.Spec.Echo); c.Count != pods {
 		p.add(path+".count", "%d clients in %d echo pods: there is one in each; remove it, or change the number of echo pods", c.Count, pods)
 	}

@@ -36,7 +36,7 @@ type conductor struct {
 	write  func(record.Event) error
 	tell   func(format string, args ...any) // progress, for people
 
-	acting  sync.Mutex // one event at a time
+	acting  chan struct{} // holds one while an event is done: one at a time
 	effects sync.WaitGroup
 
 	mu    sync.Mutex
@@ -135,8 +135,12 @@ func (c *conductor) due(ctx context.Context, e scenarios.Event) error {
 
 // one does one event and has what comes of it waited for behind it.
 func (c *conductor) one(ctx context.Context, index int) error {
-	c.acting.Lock()
-	defer c.acting.Unlock()
+	select {
+	case c.acting <- struct{}{}:
+		defer func() { <-c.acting }()
+	case <-ctx.Done():
+		return nil // the load ended before
+	}
 	at := c.now()
 	// Not ended by the end of the load: an event that has begun is brought to its end.
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventWithin)
@@ -195,7 +199,8 @@ func (c *conductor) missed() []string {
 // conductor returns what does the run's events.
 func (r *session) conductor(live *live) *conductor {
 	return &conductor{
-		doer: r.deployed, probe: r.probe, events: r.scenario.Spec.Events, start: r.start, reach: live.reach,
+		acting: make(chan struct{}, 1),
+		doer:   r.deployed, probe: r.probe, events: r.scenario.Spec.Events, start: r.start, reach: live.reach,
 		write: func(e record.Event) error { return r.dir.record.Write(record.Line{Event: &e}) },
 		tell:  func(format string, args ...any) { r.st.note("  "+format, args...) },
 	}

@@ -71,10 +71,16 @@ func play(t *testing.T, s *stage, load time.Duration, perSecond int, events []sc
 	t.Helper()
 	s.start = time.Now()
 	l := newLive(&step{s: &status{w: &bytes.Buffer{}, quiet: true}}, nil)
+	var writing sync.Mutex
 	c := &conductor{
-		doer: s, events: events, start: s.start, reach: l.reach,
-		write: func(e record.Event) error { recorded = append(recorded, e); return nil },
-		tell:  func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) },
+		acting: make(chan struct{}, 1), doer: s, events: events, start: s.start, reach: l.reach,
+		write: func(e record.Event) error {
+			writing.Lock()
+			defer writing.Unlock()
+			recorded = append(recorded, e)
+			return nil
+		},
+		tell: func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) },
 	}
 	loaded, end := context.WithTimeout(context.WithoutCancel(t.Context()), load)
 	defer end()
