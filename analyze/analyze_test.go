@@ -439,7 +439,7 @@ func TestUnansweredConnectionsHoldTheVerdictBack(t *testing.T) {
 func TestTooFewUnits(t *testing.T) {
 	scene := simulate.Scene{Seed: 1, Placement: []int{1, 1, 1}, Streams: []simulate.Stream{{Name: "web", Connections: 4}}}
 	r := report(t, scene.Record())
-	if f := finding(t, r, analyze.TooFewUnits); !strings.Contains(f.Summary, "4 connections cannot show any skew on 3 pods; it takes 38") {
+	if f := finding(t, r, analyze.TooFewUnits); !strings.Contains(f.Summary, "4 connections cannot show any skew on 3 pods; it takes 49") {
 		t.Errorf("summary %q", f.Summary)
 	}
 	if r.Streams[0].Test.Method != "none" {

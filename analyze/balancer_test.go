@@ -154,3 +154,25 @@ func TestAnExpectationAboutAnotherProxyModeIsNotApplicable(t *testing.T) {
 		t.Errorf("this mode's: %+v", e)
 	}
 }
+
+// A kube-proxy that missed its node's zone chooses among all ready pods, whatever the hints say.
+func TestAKubeProxyThatIgnoresHints(t *testing.T) {
+	for _, hinted := range []bool{true, false} {
+		scene := simulate.Scene{Seed: 5, Placement: []int{2, 2}, Streams: []simulate.Stream{{Name: "web", Clients: 1, Connections: 60}}}
+		rec := scene.Record()
+		for _, facts := range []*record.Facts{&rec.Facts, rec.FactsAfter} {
+			facts.Services[0].TrafficDistribution = "PreferSameZone"
+			for i := range facts.Endpoints {
+				if hinted {
+					facts.Endpoints[i].HintZones = []string{facts.Endpoints[i].Zone}
+				} else if facts.Endpoints[i].Node != facts.Endpoints[0].Node {
+					facts.Endpoints[i].Ready = false
+				}
+			}
+		}
+		f := finding(t, report(t, rec), analyze.ForeignBackend)
+		if says := strings.HasPrefix(f.Remedies[0].What, "restart kube-proxy on "); says != hinted {
+			t.Errorf("hints %t: %s", hinted, f.Remedies[0].What)
+		}
+	}
+}

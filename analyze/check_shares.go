@@ -91,7 +91,7 @@ func (c *checker) partsOf(s *subject, e Expectation) []part {
 	if rest.want = max(0, rest.want); rest.want < 1e-9 {
 		rest.want = 0
 	}
-	if (rest.want > 0 || rest.got > 0) && !(alone && len(e.Shares) == 1) {
+	if (rest.want > 0 || rest.got > 0) && (!alone || len(e.Shares) > 1) {
 		parts = append(parts, rest)
 	}
 	return parts

@@ -46,7 +46,7 @@ func TestBalanceIsJudgedAfterEveryEventWhoseFactsAreKnown(t *testing.T) {
 				if b := r.Events[i].Effects[0].Balance; b != nil {
 					got = b.Reached
 				}
-				if got != want && !(want == "at once" && got == "later") {
+				if got != want && (want != "at once" || got != "later") {
 					t.Errorf("after event %d: %q, want %q", i, got, want)
 				}
 			}

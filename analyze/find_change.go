@@ -281,10 +281,7 @@ func (j *judge) staleEndpoints(s *subject) {
 	end := lastMoment(s.rows)
 	for _, b := range slices.Concat(s.backends, s.foreign) {
 		for _, gone := range absencesOf(j.rec, s.plan.Service, b.pod) {
-			if s.unit == unitFlow && !j.answeredAfter(s, b.pod, gone.since) {
-				continue // the flows that it had have gone on to others
-			}
-			if one := s.staleOf(b.pod, gone, end); one.held+one.opened > 0 {
+			if one := s.staleOf(b.pod, gone, end); one.held+one.opened > 0 && !j.flowsMovedOn(s, b.pod, gone.since) {
 				all = append(all, one)
 			}
 		}
@@ -325,10 +322,10 @@ func (j *judge) staleEndpoints(s *subject) {
 	j.add(f)
 }
 
-// answeredAfter reports whether a pod answered anything in the seconds after an instant. The row of a flow names the pod that
-// answered first, and does not say until when.
-func (j *judge) answeredAfter(s *subject, pod string, since float64) bool {
-	return slices.ContainsFunc(j.rec.Tallies, func(t record.Tally) bool {
+// flowsMovedOn reports whether a pod that held flows answered nothing in the seconds after an instant: they have gone on to
+// others. The row of a flow names the pod that answered first, and does not say until when.
+func (j *judge) flowsMovedOn(s *subject, pod string, since float64) bool {
+	return s.unit == unitFlow && !slices.ContainsFunc(j.rec.Tallies, func(t record.Tally) bool {
 		failed := 0
 		for kind, n := range t.Errors {
 			if kind != record.ErrStatus {

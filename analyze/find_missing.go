@@ -18,9 +18,7 @@ type missing struct {
 func (j *judge) missingEndpoints() {
 	var all []*missing
 	for _, service := range j.servicesOfEcho() {
-		for _, m := range j.missingAt(service) {
-			all = append(all, m)
-		}
+		all = append(all, j.missingAt(service)...)
 	}
 	if len(all) == 0 {
 		return
@@ -113,7 +111,8 @@ func (j *judge) meddled(pod string) bool {
 			return false
 		case record.EventProbe, record.EventLabel:
 			return e.Target == pod || e.Target == ""
+		default:
+			return true
 		}
-		return true
 	})
 }

@@ -17,23 +17,7 @@ const (
 
 // nodeAtFault looks whether the choices of one node alone are off; nil if they are of several, or it cannot be told.
 func (j *judge) nodeAtFault(t *trial) *nodeFault {
-	byNode := map[string]*trial{}
-	for _, s := range t.streams {
-		if s.choice != "" {
-			return nil
-		}
-		for _, x := range s.strata {
-			if x.at.Decider == "" || x.at.Outcome != Answer {
-				continue
-			}
-			n := byNode[x.at.Decider]
-			if n == nil {
-				n = &trial{pods: t.pods}
-				byNode[x.at.Decider] = n
-			}
-			n.streams = append(n.streams, s)
-		}
-	}
+	byNode := t.byDecider()
 	if len(byNode) < 2 {
 		return nil
 	}
@@ -96,4 +80,20 @@ func (t *trial) ofNode(all *trial, node string) {
 		}
 	}
 	t.law, _ = skew.NewLaw(len(all.pods), groups) // the groups are valid by construction
+}
+
+// byDecider starts a trial for each node that chose; none where clients choose without chance.
+func (t *trial) byDecider() map[string]*trial {
+	byNode := map[string]*trial{}
+	for _, s := range t.streams {
+		if s.choice != "" {
+			return nil
+		}
+		for _, x := range s.strata {
+			if x.at.Decider != "" && x.at.Outcome == Answer && byNode[x.at.Decider] == nil {
+				byNode[x.at.Decider] = &trial{pods: t.pods}
+			}
+		}
+	}
+	return byNode
 }

@@ -443,11 +443,40 @@ func (j *judge) foreign(s *subject) {
 		Summary: fmt.Sprintf("%s answered by pods that the Service's settings do not let them reach: %s",
 			plural(s.stray, "connection was", "connections were"), listed(names)),
 		Evidence: map[string]any{"connections": s.stray, "answers": rows},
-		Remedies: []Remedy{
+		Remedies: append(s.hintsIgnored(), []Remedy{
 			{What: "see whether kube-proxy on the deciding node is up to date with the EndpointSlices: its sync time is among the run's facts"},
 			{What: "see whether something else forwards: a proxy, a CNI that replaces kube-proxy, a second Service on the same address"},
-		},
+		}...),
 	})
+}
+
+// hintsIgnored is what to do where kube-proxies pass traffic to ready pods that hints keep from their zones.
+func (s *subject) hintsIgnored() []Remedy {
+	ready, hinted := map[string]bool{}, false
+	for _, e := range s.facts.Endpoints {
+		if e.Service == s.plan.Service && e.Ready {
+			ready[podOf(s.facts, e)] = true
+			hinted = hinted || len(e.HintZones) > 0 || len(e.HintNodes) > 0
+		}
+	}
+	var nodes []string
+	for _, x := range s.strata {
+		strangers := x.strangers()
+		if len(strangers) == 0 || x.at.Policy != ClusterPolicy {
+			continue
+		}
+		if !hinted || slices.ContainsFunc(strangers, func(pod string) bool { return !ready[pod] }) {
+			return nil
+		}
+		if !slices.Contains(nodes, x.at.Decider) {
+			nodes = append(nodes, x.at.Decider)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	slices.Sort(nodes)
+	return []Remedy{{What: fmt.Sprintf("restart kube-proxy on %s: it chooses among ready pods as if it did not know its node's zone, which it can miss when it starts (seen in v1.36)", listed(nodes))}}
 }
 
 // strangers are the pods that answered on a stratum without being eligible there.

@@ -22,9 +22,8 @@ func (j *judge) topology(s *subject) {
 			hinted = hinted || len(e.HintZones) > 0 || len(e.HintNodes) > 0
 		}
 	}
-	if !hinted && len(ready) > 0 && strings.EqualFold(service.TopologyMode, "auto") {
-		j.note("%s: the annotation topology-mode: %s asks for hints, and no endpoint has any (pods by zone: %s%s): the controller gives none where a zone would get a fifth more than its part by CPU, or a node has no zone. Connections go to all pods.",
-			s.name, service.TopologyMode, zoneCounts(ready), withoutZone(s.facts))
+	if !hinted {
+		j.hintsMissing(s, service, ready)
 	}
 	if !hinted || len(ready) < 2 {
 		return
@@ -69,6 +68,15 @@ func (j *judge) topology(s *subject) {
 			{What: "no trafficDistribution, at the price of more hops between nodes and zones", Predicted: map[string]any{"maxOverMean": 1.0, "crossZone": "more"}},
 		},
 	})
+}
+
+// hintsMissing notes that hints were asked for and there are none.
+func (j *judge) hintsMissing(s *subject, service *record.Service, zoneOf map[string]string) {
+	if len(zoneOf) == 0 || !strings.EqualFold(service.TopologyMode, "auto") {
+		return
+	}
+	j.note("%s: the annotation topology-mode: %s asks for hints, and no endpoint has any (pods by zone: %s%s): the controller gives none where a zone would get a fifth more than its part by CPU, or a node has no zone. Connections go to all pods.",
+		s.name, service.TopologyMode, zoneCounts(zoneOf), withoutZone(s.facts))
 }
 
 // zoneCounts says how many pods each zone has.

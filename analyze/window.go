@@ -81,6 +81,12 @@ func (t *traffic) fell(rec *record.Record, w window) []fallen {
 		})
 		return out
 	}
+	return t.fellByConnection(rec, w)
+}
+
+// fellByConnection returns the choices where each connection is one.
+func (t *traffic) fellByConnection(rec *record.Record, w window) []fallen {
+	var out []fallen
 	for _, c := range t.rows {
 		if s := t.byKey[stratumKey{c.Agent, c.Address}]; !s.byTally && w.holds(c.Opened) && (t.cut || !unasked(c)) {
 			out = append(out, fallen{s, c.Backend, c.Opened, 1})

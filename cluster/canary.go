@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/podskew/podskew/record"
 	"github.com/podskew/podskew/scenarios"
 )
 
@@ -60,29 +61,23 @@ func (r *Run) canaryProbes() []canaryProbe {
 	return r.probesOf(httpPort(), true)
 }
 
-// canaryProbesOn asks every node in use once for a port of the canary. Names, which DNS answers for, are not asked for.
+// canaryProbesOn asks every node in use once for the canary's port of an event.
 func (r *Run) canaryProbesOn(p port) []canaryProbe { return r.probesOf(p, false) }
 
 func (r *Run) probesOf(p port, names bool) []canaryProbe {
 	var out []canaryProbe
 	for _, c := range r.d.Scenario.Spec.Clients {
+		// What a name or a gateway leads to says nothing of one event: they are asked whether they answer at all.
+		if !names && (c.Target == scenarios.TargetHeadless || c.Target == scenarios.TargetGateway) {
+			continue
+		}
 		addresses, err := r.canaryAddresses(c, p)
-		if err != nil || !names && c.Target == scenarios.TargetHeadless {
+		if err != nil {
 			continue // planStreams has refused it
 		}
 		for _, a := range r.agentsOf(c) {
 			for _, to := range addresses {
-				if to.Node == "" && isLoopback(to.HostPort) {
-					// Whether the node's rules answer there depends on kube-proxy's mode; at the node's address they do in any.
-					if own, err := r.nodePortAddresses(r.canary, p, []string{a.node}); err == nil {
-						to = own[0]
-					}
-				}
-				node := cmp.Or(to.Node, a.node)
-				if c.Target == scenarios.TargetHeadless {
-					node = ""
-				}
-				out = append(out, canaryProbe{a.name, a.node, to.HostPort, node})
+				out = append(out, r.probeBy(a, c.Target, to, p))
 			}
 		}
 	}
@@ -93,6 +88,21 @@ func (r *Run) probesOf(p port, names bool) []canaryProbe {
 		asked[key] = true
 		return again
 	})
+}
+
+// probeBy is the question of one agent to one address.
+func (r *Run) probeBy(a agent, target scenarios.Target, to record.Address, p port) canaryProbe {
+	if to.Node == "" && isLoopback(to.HostPort) {
+		// Whether the node's rules answer there depends on kube-proxy's mode; at the node's address they do in any.
+		if own, err := r.nodePortAddresses(r.canary, p, []string{a.node}); err == nil {
+			to = own[0]
+		}
+	}
+	node := cmp.Or(to.Node, a.node)
+	if target == scenarios.TargetHeadless {
+		node = ""
+	}
+	return canaryProbe{a.name, a.node, to.HostPort, node}
 }
 
 // WaitProgrammed returns when the kube-proxy of every node in use has programmed the endpoints of the run as they were

@@ -288,7 +288,7 @@ func TestTargetsThatTheServiceDoesNotHave(t *testing.T) {
 		want   string
 	}{
 		"a node port of a ClusterIP Service": {func(s *scenarios.Scenario) { s.Spec.Clients[0].Target = scenarios.TargetNodePort }, "needs spec.service.type NodePort"},
-		"a target not built yet":             {func(s *scenarios.Scenario) { s.Spec.Clients[0].Target = scenarios.TargetGateway }, "gateway cannot be run yet"},
+		"a gateway that is not described":    {func(s *scenarios.Scenario) { s.Spec.Clients[0].Target = scenarios.TargetGateway }, "target gateway needs spec.gateway"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := keepalive()

@@ -28,7 +28,7 @@ const firstEventPort = 10_000
 
 // eventPort is the canary's port of an event; -1 has none.
 func eventPort(index int) port {
-	return port{fmt.Sprintf("event-%d", index), corev1.ProtocolTCP, firstEventPort + int32(index), httpPort().pod} //nolint:gosec // at most a hundred
+	return port{fmt.Sprintf("event-%d", index), corev1.ProtocolTCP, firstEventPort + int32(index), httpPort().pod}
 }
 
 // closed is the name that an event's port has on a Service while it must lead nowhere.

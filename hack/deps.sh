@@ -16,10 +16,12 @@ case ${1:-} in
 	;;
 test)
 	lack chromium
+	lack haproxy
+	lack nginx
 	/usr/bin/python3 -c 'import scipy' 2>/dev/null || missing="$missing scipy"
-	apt="chromium python3-scipy"
-	dnf="chromium python3-scipy"
-	apk="chromium py3-scipy"
+	apt="chromium python3-scipy haproxy nginx-light"
+	dnf="chromium python3-scipy haproxy nginx"
+	apk="chromium py3-scipy haproxy nginx"
 	;;
 *)
 	echo "deps: unknown set \"$1\": want nothing or test" >&2

@@ -52,7 +52,7 @@ func drawn() *analyze.Report {
 	r.Events[0].Effective = 8.4
 	r.Events[0].Effects = []analyze.EventEffect{{
 		Stream: "web", Seconds: [2]float64{8, 13.5}, Errors: [2]map[record.ErrorKind]int{{}, {record.ErrReset: 12}},
-		Balance: &analyze.Balance{Reached: "later", Seconds: 6, NewPods: []string{"a", "b"}, NewShare: 0.1, NewExpected: 0.33},
+		Balance: &analyze.Balance{Reached: "later", Seconds: 6, NewPods: []string{"a", "b"}, NewShare: 0.1, NewExpected: 0.33, Open: 30, NewOpen: 3, NewOpenExpected: 10},
 	}}
 	return r
 }

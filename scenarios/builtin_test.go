@@ -43,7 +43,7 @@ func TestBuiltinScenarios(t *testing.T) {
 
 var (
 	linkForm = regexp.MustCompile(`^(https://\S+|[\w.-]+/[\w.-]+#[0-9]+)$`)
-	sentence = regexp.MustCompile(`[.?:]$`)
+	sentence = regexp.MustCompile(`[.?:]\)?$`)
 )
 
 // commentProblems says what is missing of the four parts that stand before every built-in scenario: what it asks or shows,

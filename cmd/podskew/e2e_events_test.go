@@ -154,7 +154,7 @@ func fastest(rec *record.Record, pod string, second int) float64 {
 			all.Merge(t.Latency)
 		}
 	}
-	return all.Quantile(0) / 1e9
+	return all.Quantile(0)
 }
 
 func (c *cli) eventsOfServices(t *testing.T) {
@@ -206,10 +206,10 @@ func (c *cli) whole(t *testing.T) {
 }
 
 func (c *cli) eventsOfNodes(t *testing.T) {
-	_, rec := c.scenario(t, c.events(t, "of-nodes", "node: worker", "17s",
+	_, rec := c.scenario(t, c.events(t, "of-nodes", "node: worker", "22s",
 		"{at: 1s, restartKubeProxy: worker}", "{at: 3s, cordon: worker2}", "{at: 3s, scale: 5}", "{at: 7s, uncordon: worker2}",
-		"{at: 8s, drain: worker3}", "{at: 15s, killNode: worker3}"))
-	done := happened(t, rec, "proxy 1s", "cordon 3s", "scale 3s", "cordon 7s", "drain 8s", "kill 15s")
+		"{at: 8s, drain: worker3}", "{at: 20s, killNode: worker3}"))
+	done := happened(t, rec, "proxy 1s", "cordon 3s", "scale 3s", "cordon 7s", "drain 8s", "kill 20s")
 	before := map[string]bool{}
 	for _, p := range rec.Facts.Pods {
 		before[p.Name] = true

@@ -264,22 +264,26 @@ func (p *planted) table(t *testing.T, node, rules string) {
 }
 
 func unselect(t *testing.T, p *planted) {
+	t.Helper()
 	p.api.do(t, http.MethodPatch, "/api/v1/namespaces/"+p.namespace+"/pods/"+p.pod, map[string]any{
 		"metadata": map[string]any{"labels": map[string]any{"podskew.dev/serves": nil}},
 	}, nil)
 }
 
 func switchOff(t *testing.T, p *planted) {
+	t.Helper()
 	p.api.do(t, http.MethodPatch, "/api/v1/namespaces/"+p.namespace+"/services/echo", map[string]any{
 		"spec": map[string]any{"sessionAffinity": "None", "sessionAffinityConfig": nil},
 	}, nil)
 }
 
 func refuse(t *testing.T, p *planted) {
+	t.Helper()
 	p.table(t, "worker2", "type filter hook forward priority 0; ip daddr "+p.ip+" meta l4proto tcp tcp flags syn reject with tcp reset")
 }
 
 func masquerade(t *testing.T, p *planted) {
+	t.Helper()
 	p.table(t, "worker2", "type nat hook postrouting priority 90; ip saddr 10.78.0.0/16 ip daddr 10.78.0.0/16 masquerade")
 }
 
@@ -289,6 +293,7 @@ var choices = regexp.MustCompile(`(meta l4proto tcp dnat ip to) numgen random mo
 // unequal gives the first endpoint three parts of eight on one node. kube-proxy writes a chain anew only when its endpoints change, which
 // they do not while the run goes on; that it did not is checked.
 func unequal(t *testing.T, p *planted) {
+	t.Helper()
 	chain := ""
 	for line := range strings.Lines(p.on(t, "worker2", "nft", "list", "chains", "ip")) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "chain service-"); ok && strings.Contains(name, p.namespace+"/echo/tcp/http ") {

@@ -175,6 +175,9 @@ func (s *series) one(ctx context.Context, given *provided, scenario *scenarios.S
 		out.ProxyMode = out.Report.Cluster.ProxyMode
 	}
 	out.Outcome, out.Detail = outcomeOf(ctx, out)
+	if out.Outcome == report.Skipped {
+		out.Seconds = 0 // to find that out is no run
+	}
 	if out.Outcome == report.Broken {
 		s.errs = append(s.errs, fmt.Errorf("%s: %w", scenario.Metadata.Name, out.err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -89,11 +90,7 @@ func (b *balancers) forget(s *corev1.Service) {
 func (b *balancers) all() map[types.NamespacedName]*corev1.Service {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := make(map[types.NamespacedName]*corev1.Service, len(b.services))
-	for name, s := range b.services {
-		out[name] = s
-	}
-	return out
+	return maps.Clone(b.services)
 }
 
 // balancerAddress is the address that a Service has of the load balancer.
@@ -185,7 +182,7 @@ func (d *dealer) ask(ctx context.Context, service *corev1.Service, known map[str
 			known[n.Name] = &health{}
 		}
 		h := known[n.Name]
-		wg.Go(func() { h.update(d.question(ctx, netip.AddrPortFrom(n.Address, uint16(port)))) }) //nolint:gosec // a port
+		wg.Go(func() { h.update(d.question(ctx, netip.AddrPortFrom(n.Address, uint16(port)))) })
 	}
 	wg.Wait()
 }

@@ -52,9 +52,6 @@ func nodeObject(n Node, images []ImageFile) *corev1.Node {
 		Name: n.Name, Labels: map[string]string{corev1.LabelHostname: n.Name},
 		Annotations: map[string]string{imagesAnnotation: strings.Join(names, ",")},
 	}}
-	if n.Zone != "" {
-		object.Labels[corev1.LabelTopologyZone] = n.Zone
-	}
 	if n.PodCIDR.IsValid() {
 		object.Spec.PodCIDR = n.PodCIDR.String()
 		object.Spec.PodCIDRs = []string{n.PodCIDR.String()}

@@ -107,7 +107,10 @@ func (s *supervisor) startAgain(ctx context.Context, at int, was *runningNode) e
 	if err := s.await(ctx, "the nodes", s.nodesReady); err != nil {
 		return err
 	}
-	return s.await(ctx, "kube-proxy", s.proxiesReady)
+	if err := s.await(ctx, "kube-proxy", s.proxiesReady); err != nil {
+		return err
+	}
+	return s.tellZones(ctx, was.Node)
 }
 
 // callUnready says in the node's status that it is not ready.
@@ -134,6 +137,7 @@ func (s *supervisor) restartProxy(ctx context.Context, r *runningNode) error {
 	}
 	select {
 	case <-r.again:
+		go s.tellZoneAgain(r.Node)
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("restarting kube-proxy on node %s: %w", r.Name, ctx.Err())

@@ -74,3 +74,18 @@ func TestZeroSample(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatEndsOnANodeWithoutPowerIsNoFailure(t *testing.T) {
+	ctx, fail := context.WithCancelCause(t.Context())
+	p := newProcesses(fail)
+	p.power("worker", false)
+	p.ended(component{node: "worker", name: "kubelet"}, "ended: signal: killed")
+	if ctx.Err() != nil {
+		t.Fatalf("the lab ended: %v", context.Cause(ctx))
+	}
+	p.power("worker", true)
+	p.ended(component{node: "worker", name: "kubelet"}, "ended: signal: killed")
+	if ctx.Err() == nil {
+		t.Error("the lab went on without a kubelet")
+	}
+}

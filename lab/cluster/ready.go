@@ -69,6 +69,7 @@ func (s *supervisor) awaitReady(ctx context.Context) error {
 	}{
 		{"the nodes", s.nodesReady},
 		{"kube-proxy", s.proxiesReady},
+		{"the zones", func(ctx context.Context) error { return s.tellZones(ctx, s.nodes...) }},
 		{"the cluster DNS", dnsAnswers},
 		{"the default service account", s.accountReady},
 		{"the API server's readiness", s.apiServerReady},
