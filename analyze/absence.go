@@ -38,6 +38,7 @@ func absencesOf(rec *record.Record, service, pod string) []absence {
 				out[n-1].until = e.At
 			}
 			ready = true
+		default:
 		}
 	}
 	if ready && !readyEndpoint(rec.FactsAfter, service, pod) {
@@ -71,8 +72,9 @@ func takesAway(e *record.Event, pod string) bool {
 		return e.Target == pod
 	case record.EventScale, record.EventRestart, record.EventSwap, record.EventDrain, record.EventKill:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // leavesShares reports whether an event changes neither which pods are chosen nor how.
@@ -80,8 +82,9 @@ func leavesShares(kind record.EventKind) bool {
 	switch kind {
 	case record.EventSlow, record.EventCordon, record.EventProxy:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // readyBy is when the last of these pods became a ready endpoint; ok: of all it is known.
@@ -106,8 +109,9 @@ func replacesPods(kind record.EventKind) bool {
 	switch kind {
 	case record.EventRestart, record.EventDelete, record.EventDrain:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // changesChoices reports whether an event is known to change which pods are chosen, or how.

@@ -176,3 +176,25 @@ func TestAKubeProxyThatIgnoresHints(t *testing.T) {
 		}
 	}
 }
+
+func TestAComparisonNamesPodsOutOfReach(t *testing.T) {
+	of := func(targets ...int) []*analyze.Report {
+		scene := simulate.Scene{Seed: 5, Placement: []int{1, 3}, ExternalLocal: true,
+			Streams: []simulate.Stream{{Name: "outside", Vantage: "external", Target: "nodePort", Connections: 60, TargetNodes: targets}}}
+		return []*analyze.Report{report(t, scene.Record())}
+	}
+	compare := func(before, after []*analyze.Report) []string {
+		c, err := analyze.Compare(before, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Notes
+	}
+	const note = "outside: before, 3 ready pods were out of its reach by the settings and in none of these numbers."
+	if notes := compare(of(0), of(0, 1)); !slices.Contains(notes, note) {
+		t.Errorf("notes %q", notes)
+	}
+	if notes := compare(of(0, 1), of(0, 1)); slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "out of its reach") }) {
+		t.Errorf("nothing is out of reach: %q", notes)
+	}
+}

@@ -214,8 +214,8 @@ func causes(e Expectation) []Code {
 	return slices.Concat(choices, load)
 }
 
-// confidenceOr is the confidence an expectation asks for, or another.
-func (e Expectation) confidenceOr(usual float64) float64 { return cmp.Or(e.Confidence, usual) }
+// confidence is what an expectation asks for, or the default.
+func (e Expectation) confidence() float64 { return cmp.Or(e.Confidence, defaultConfidence) }
 
 func within(value float64, e Expectation) bool {
 	if e.Above != nil && !(value > *e.Above) {

@@ -49,7 +49,7 @@ func (c *checker) timeToBalance(s *subject, e Expectation) outcome {
 		return outcome{true, where + ": it is not known how open connections should fall after the event, so that they cannot be out of balance"}
 	}
 	b := clue.balance
-	low, high := b.balanceTime(1 - e.confidenceOr(defaultConfidence))
+	low, high := b.balanceTime(1 - e.confidence())
 	failed := e.Below != nil && low >= *e.Below || e.Above != nil && high <= *e.Above ||
 		e.Equals != nil && (*e.Equals < low || *e.Equals > high)
 	text := fmt.Sprintf("%s is %s after %q, wanted %s", where, seconds(low, high), clue.event.What, wantedAs(e, func(x float64) string { return figure(x) + " s" }))

@@ -57,7 +57,7 @@ func (c *checker) distribution(s *subject, e Expectation) outcome {
 		return outcome{true, where + ": no shares are foreseen, so none can be missed"}
 	}
 	t := &trial{streams: []*traffic{s.traffic}, pods: names, law: law, counts: counts}
-	alpha := 1 - e.confidenceOr(defaultConfidence)
+	alpha := 1 - e.confidence()
 	t.run(c.seed(s, "expected distribution"+e.window().words()+e.Distribution), alpha)
 	return outcome{!t.falls(alpha), where + ": " + c.distributionText(s, e, t, of, unknown, alpha)}
 }

@@ -28,13 +28,13 @@ func (c *checker) judgeRate(s *subject, e Expectation, r rate) outcome {
 	if r.n == 0 {
 		return outcome{false, fmt.Sprintf("%s: of %d %s not one was answered, wanted %s", where, r.unknown, r.of, wantedAs(e, percent))}
 	}
-	level := (1 - e.confidenceOr(defaultConfidence)) / float64(max(1, bounds(e)))
+	level := (1 - e.confidence()) / float64(max(1, bounds(e)))
 	share := float64(r.k) / float64(r.n)
 	text := fmt.Sprintf("%s is %s (%d of %d %s), wanted %s", where, percent(share), r.k, r.n, r.of, wantedAs(e, percent))
 	if r.known {
 		text += ", expected " + percent(r.expected)
 	}
-	interval := skew.ClopperPearson(r.k, r.n, e.confidenceOr(defaultConfidence))
+	interval := skew.ClopperPearson(r.k, r.n, e.confidence())
 	text += fmt.Sprintf(" (as far as they tell: %s to %s)", percent(interval[0]), percent(interval[1]))
 	if r.unknown > 0 {
 		text += fmt.Sprintf("; %d more were never answered", r.unknown)

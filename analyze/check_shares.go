@@ -38,7 +38,7 @@ func (c *checker) shares(s *subject, e Expectation) outcome {
 	if len(parts) == 2 && parts[0].want+parts[1].want > 1-1e-9 && e.Shares[newPods] == 0 {
 		tails = 2 // one is what the other is not
 	}
-	level := (1 - e.confidenceOr(defaultConfidence)) / float64(tails)
+	level := (1 - e.confidence()) / float64(tails)
 	passed, blind := true, 0
 	var words []string
 	slices.SortStableFunc(parts, func(a, b part) int { return truth(b.contradicted(level)) - truth(a.contradicted(level)) })

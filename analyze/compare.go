@@ -205,9 +205,30 @@ func (c *Comparison) noteDifferences(p *streamPair, before, after int) {
 		c.Notes = append(c.Notes, fmt.Sprintf("%s: %s before, %d after: whether connections fall otherwise cannot be tested, and max/mean of more pods is larger by chance alone.",
 			p.name, plural(n, "pod", "pods"), m))
 	}
+	for side, when := range []string{"before", "after"} {
+		if n := outOfReach(p.reports[side][0], p.runs[side][0].Client); n > 0 {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s, %s out of its reach by the settings and in none of these numbers.", p.name, when, plural(n, "ready pod was", "ready pods were")))
+		}
+	}
 	if a.Test.Unit != b.Test.Unit {
 		c.Notes = append(c.Notes, fmt.Sprintf("%s: the unit is a %s before and a %s after.", p.name, a.Test.Unit, b.Test.Unit))
 	}
+}
+
+// outOfReach is how many ready pods a stream cannot reach, as its findings say.
+func outOfReach(r *Report, stream string) int {
+	n := 0
+	for _, f := range r.Findings {
+		for _, key := range []string{"unreached", "apart"} {
+			switch pods := f.Evidence[key].(type) {
+			case []string:
+				n = max(n, truth(f.Stream == stream)*len(pods))
+			case []any: // read from a file
+				n = max(n, truth(f.Stream == stream)*len(pods))
+			}
+		}
+	}
+	return n
 }
 
 func eligibleOf(s *Stream) int {

@@ -120,7 +120,7 @@ func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
 	explained := map[[2]string]bool{}
 	rows, clients, broken := []map[string]any{}, 0, 0
 	var came returns
-	var low, high float64 // of the connections that are expected to meet the same pod, over all nodes
+	var low, high, usual float64 // of the connections that are expected to meet the same pod, over all nodes
 	for _, n := range s.report.Affinity.ByNode {
 		endpoints := s.endpointsAt(n.Node)
 		if n.Broken == 0 || endpoints == 0 || s.now.nodes[n.Node].Proxy.Mode != modeIPTables {
@@ -136,6 +136,7 @@ func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
 		clients, broken = clients+n.Clients, broken+n.Broken
 		came.all, came.kept = came.all+own.all, came.kept+own.kept
 		low, high = low+expected.Held[0]*float64(own.all), high+expected.Held[1]*float64(own.all)
+		usual += expected.Mean * float64(own.all)
 		rows = append(rows, map[string]any{"node": n.Node, "port": n.Port, "addresses": addresses, "backends": endpoints, "clients": n.Clients, "held": n.Held,
 			"returns": own.all, "returnsKept": own.kept, "keptFractionExpected": expected.Held})
 	}
@@ -145,8 +146,8 @@ func (j *judge) affinityCapacity(s *subject) map[[2]string]bool {
 	of := float64(max(1, came.all))
 	j.add(Finding{
 		Code: AffinityCapacity, Severity: Warning, Stream: s.name, ByDesign: true,
-		Summary: fmt.Sprintf("%d of %d clients lost their pod, as more client addresses came than iptables mode remembers: %d for each pod and node, the oldest are forgotten; of %d connections by clients that came back %s met the pod of the one before (%s to %s are expected to)",
-			broken, clients, skew.AffinityList, came.all, percent(float64(came.kept)/of), percent(low/of), percent(high/of)),
+		Summary: fmt.Sprintf("%d of %d clients lost their pod, as more client addresses came than iptables mode remembers: %d for each pod and node, the oldest are forgotten; of %d connections by clients that came back %s met the pod of the one before (a simulation of such lists gives %s)",
+			broken, clients, skew.AffinityList, came.all, percent(float64(came.kept)/of), percent(usual/of)),
 		Evidence: map[string]any{"clients": clients, "broken": broken, "limit": skew.AffinityList, "returns": came.all, "returnsKept": came.kept,
 			"keptFractionExpected": Range{low / of, high / of}, "byNode": rows},
 		Remedies: []Remedy{

@@ -61,17 +61,7 @@ func bothEnds(rec *record.Record, streams []*traffic) *BothEnds {
 		b.Truncated += max(0, s.Truncated)
 	}
 	perPod := map[string]int{}
-	dropped := 0
-	for i := range rec.Generators {
-		dropped += max(0, rec.Generators[i].DroppedRows)
-		if w := rec.Generators[i].WarmUp; w != nil {
-			dropped += max(0, w.Connections)
-			b.Unanswered += max(0, w.Unanswered)
-			for pod, n := range w.Answered {
-				perPod[pod] += max(0, n)
-			}
-		}
-	}
+	dropped := b.notAmongRows(rec, perPod)
 	for _, t := range streams {
 		for _, s := range t.strata {
 			for pod, a := range s.answered {
@@ -101,6 +91,21 @@ func bothEnds(rec *record.Record, streams []*traffic) *BothEnds {
 		b.joinRows(servers.rows, streams, dropped)
 	}
 	return b
+}
+
+// notAmongRows adds what generators did besides the rows they kept, and returns how many connections that were.
+func (b *BothEnds) notAmongRows(rec *record.Record, perPod map[string]int) (dropped int) {
+	for i := range rec.Generators {
+		dropped += max(0, rec.Generators[i].DroppedRows)
+		if w := rec.Generators[i].WarmUp; w != nil {
+			dropped += max(0, w.Connections)
+			b.Unanswered += max(0, w.Unanswered)
+			for pod, n := range w.Answered {
+				perPod[pod] += max(0, n)
+			}
+		}
+	}
+	return dropped
 }
 
 // unansweredRequests are those that reached a connection and came to nothing. A dial that failed takes a request's place, too, but

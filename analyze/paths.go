@@ -339,8 +339,9 @@ func outcomeWords(outcome string) string {
 		return "refused"
 	case NoAddress:
 		return "no address under the name"
+	default:
+		return outcome
 	}
-	return outcome
 }
 
 // deviating counts the paths that are not as the rules have them.

@@ -83,7 +83,7 @@ func TestProxiesAcceptTheirConfigurations(t *testing.T) {
 			if err := os.WriteFile(args[len(args)-1], []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), binary, args[1:]...) //nolint:gosec // a proxy that is installed
+			cmd := exec.CommandContext(t.Context(), binary, args[1:]...)
 			cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Contains(strings.ToLower(string(out)), "[warning]") || strings.Contains(string(out), "[warn]") {

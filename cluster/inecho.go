@@ -85,7 +85,7 @@ func agentContainer(d Deployment, a agent) *corev1ac.ContainerApplyConfiguration
 		WithArgs("agent", "--listen=:"+strconv.Itoa(a.port), "--token-file="+agentDir+"/token",
 			"--targets-file="+agentDir+"/targets", "--max-lifetime="+d.Expiry.String()).
 		WithArgs(a.limits()...).
-		WithPorts(corev1ac.ContainerPort().WithName(a.portName()).WithProtocol(corev1.ProtocolTCP).WithContainerPort(int32(a.port))). //nolint:gosec // a port
+		WithPorts(corev1ac.ContainerPort().WithName(a.portName()).WithProtocol(corev1.ProtocolTCP).WithContainerPort(int32(a.port))).
 		WithEnv(identityEnv()...).
 		WithReadinessProbe(probeEverySecond("/healthz", a.port)).
 		WithVolumeMounts(corev1ac.VolumeMount().WithName(secretName).WithMountPath(agentDir).WithReadOnly(true))

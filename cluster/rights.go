@@ -48,7 +48,7 @@ func grants() []grant {
 		{group: "coordination.k8s.io", resource: "leases", verbs: append([]string{"get"}, apply...), why: "shows that it is alive"},
 
 		{resource: "pods/log", verbs: []string{"get"}, optional: true, why: "what a pod that crashes said last"},
-		{resource: "nodes/proxy", wide: true, verbs: []string{"get"}, optional: true, why: "kube-proxy's mode and state, asked from kube-proxy itself; it opens the kubelet's API, too"},
+		{resource: "nodes/proxy", wide: true, verbs: []string{"get"}, optional: true, why: "kube-proxy's mode and state, asked from kube-proxy itself, and health checks; it opens the kubelet's API, too"},
 		{resource: "configmaps", namespace: metav1.NamespaceSystem, name: "kube-proxy", verbs: []string{"get"}, optional: true, why: "kube-proxy's mode, from its configuration"},
 	}
 }

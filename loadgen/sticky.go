@@ -187,5 +187,5 @@ func (p *Plan) checkSession() error {
 }
 
 func isHeaderName(name string) bool {
-	return name != "" && len(name) <= maxAttribution && !strings.ContainsFunc(name, func(c rune) bool { return c >= 128 || !isToken(byte(c)) }) //nolint:gosec // below 128
+	return name != "" && len(name) <= maxAttribution && !strings.ContainsFunc(name, func(c rune) bool { return c >= 128 || !isToken(byte(c)) })
 }

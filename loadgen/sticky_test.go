@@ -63,7 +63,7 @@ func byHeader(_ http.ResponseWriter, r *http.Request) (int, bool) {
 }
 
 // byCookie remembers the pod by a cookie, and sets another one that is to be forgotten at once.
-func byCookie(w http.ResponseWriter, r *http.Request) (int, bool) {
+func byCookie(_ http.ResponseWriter, r *http.Request) (int, bool) {
 	if c, err := r.Cookie("STICK"); err == nil {
 		var pod int
 		_, _ = fmt.Sscanf(c.Value, "p%d", &pod)

@@ -100,7 +100,7 @@ func TestCommentsOfBuiltinScenariosAreWhole(t *testing.T) {
 
 // TestBuiltinLoadIsEven holds what the expected shares rest on: slots deal out evenly to the nodes that are dialled.
 func TestBuiltinLoadIsEven(t *testing.T) {
-	for _, name := range []string{"etp-cluster", "etp-local", "source-addresses"} {
+	for _, name := range []string{"etp-cluster", "etp-local", "source-addresses", "etp-local-uneven", "etp-local-even", "etp-local-drop", "affinity-local-policy"} {
 		s, err := Builtin(name)
 		if err != nil {
 			t.Fatal(err)

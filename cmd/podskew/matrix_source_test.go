@@ -109,6 +109,7 @@ func connectionsOf(t *testing.T, rec *record.Record, stream string) ([]record.Co
 }
 
 func (row kindRow) check(t *testing.T, rec *record.Record) {
+	t.Helper()
 	connections, agents := connectionsOf(t, rec, row.stream)
 	nodes := map[string]bool{}
 	for _, c := range connections {
@@ -197,6 +198,7 @@ func observedIP(t *testing.T, c record.Connection) string {
 // checkHairpin is row H: an echo pod that dials its own Service sees its gateway where it meets itself, and elsewhere pods see
 // the pod. That one of four pods never meets itself in 120 connections is a chance of 0.75^120, one in 10^15.
 func checkHairpin(t *testing.T, rec *record.Record) {
+	t.Helper()
 	connections, agents := connectionsOf(t, rec, "hairpin")
 	met := map[string]bool{}
 	for _, c := range connections {

@@ -113,7 +113,7 @@ const maxIncludes = 4
 // libraryDirs are the directories of a configuration file of the dynamic linker and, at the top, the usual ones.
 func libraryDirs(file string, depth int) []string {
 	var dirs []string
-	data, _ := os.ReadFile(file) //nolint:gosec // a file of the system; without one there are only the usual directories
+	data, _ := os.ReadFile(file) // without one there are only the usual directories
 	for line := range strings.Lines(string(data)) {
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
