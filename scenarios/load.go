@@ -205,7 +205,9 @@ func (p *problems) addParser(err error) {
 
 // yamlAdvice says what to write where the YAML library only says what it did not expect; "" if nobody knows.
 func yamlAdvice(message, line string, lines []string) string {
-	conflict := func(line string) bool { return strings.HasPrefix(line, "<<<<<<< ") || strings.HasPrefix(line, ">>>>>>> ") }
+	conflict := func(line string) bool {
+		return strings.HasPrefix(line, "<<<<<<< ") || strings.HasPrefix(line, ">>>>>>> ")
+	}
 	switch {
 	case slices.ContainsFunc(lines, conflict):
 		return "a merge left both sides in the file: keep one, and remove the lines with <<<<<<<, ======= and >>>>>>>"
