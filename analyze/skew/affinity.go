@@ -82,10 +82,15 @@ func (c Capacity) Simulate(seed Seed, runs int) CapacityResult {
 	}
 	runs = cmp.Or(runs, max(40, min(400, 4_000_000/c.Clients)))
 	rng := rand.New(seed.source()) // #nosec G404 -- a simulation has to be repeatable
+	return played(runs, func() (float64, bool) { return c.play(rng) })
+}
+
+// played plays one game runs times.
+func played(runs int, once func() (held float64, exceeded bool)) CapacityResult {
 	var r CapacityResult
 	held := make([]float64, runs)
 	for i := range held {
-		part, exceeded := c.play(rng)
+		part, exceeded := once()
 		held[i] = part
 		r.Mean += part
 		r.Exceeded += float64(one(exceeded))
@@ -106,19 +111,7 @@ func (c Capacity) Replay(seed Seed, arrivals []int, runs int) CapacityResult {
 	}
 	runs = cmp.Or(runs, max(40, min(400, 4_000_000/len(arrivals))))
 	rng := rand.New(seed.source()) // #nosec G404 -- a simulation has to be repeatable
-	var r CapacityResult
-	held := make([]float64, runs)
-	for i := range held {
-		part, exceeded := c.replay(arrivals, rng)
-		held[i] = part
-		r.Mean += part
-		r.Exceeded += float64(one(exceeded))
-	}
-	r.Mean /= float64(runs)
-	r.Exceeded /= float64(runs)
-	slices.Sort(held)
-	r.Held = central(held)
-	return r
+	return played(runs, func() (float64, bool) { return c.replay(arrivals, rng) })
 }
 
 func (c Capacity) replay(arrivals []int, rng *rand.Rand) (held float64, exceeded bool) {
