@@ -6,14 +6,12 @@ import (
 	"github.com/podskew/podskew/analyze/skew"
 )
 
-// nodeFault is the one node whose choices are off, where those of all others are not.
+// nodeFault is the one node whose choices are off, where those of all others together are not.
 type nodeFault struct{ name, text string }
 
-// Levels by which a skew is put down to one node: its choices are off at the stricter one, all others within the wider one.
-const (
-	nodeOff  = 0.001 // over all nodes
-	nodeFine = 0.01
-)
+// nodeOff is the level, over all nodes, at which the choices of a node are off. The choices of the others together are held against the
+// same level: with one of its own each, a few nodes that only chance has put a little off would hide the one that is far off.
+const nodeOff = 0.001
 
 // nodeAtFault looks whether the choices of one node alone are off; nil if they are of several, or it cannot be told.
 func (j *judge) nodeAtFault(t *trial) *nodeFault {
@@ -21,35 +19,39 @@ func (j *judge) nodeAtFault(t *trial) *nodeFault {
 	if len(byNode) < 2 {
 		return nil
 	}
-	var off *nodeFault
-	fine := 0
+	off := ""
 	for _, name := range sortedKeys(byNode) {
 		n := byNode[name]
-		n.ofNode(t, name)
+		n.ofNodes(t, func(decider string) bool { return decider == name })
 		if n.law == nil || !n.law.Free() {
 			continue
 		}
 		n.result = n.law.Test(n.counts, t.seed.For("node "+name), 0)
-		switch {
-		case n.result.P <= nodeOff/float64(len(byNode)) && n.result.Direction != skew.Under:
-			if off != nil {
-				return nil
-			}
-			off = &nodeFault{name, fmt.Sprintf("%s (p = %s)", n.deviation(), tiny(n.result.P))}
-		case n.result.P > nodeFine:
-			fine++
-		default:
+		if n.result.P > nodeOff/float64(len(byNode)) || n.result.Direction == skew.Under {
+			continue
+		}
+		if off != "" {
 			return nil
 		}
+		off = name
 	}
-	if fine == 0 {
+	if off == "" {
 		return nil
 	}
-	return off
+	rest := &trial{pods: t.pods}
+	rest.ofNodes(t, func(decider string) bool { return decider != off })
+	if rest.law == nil || !rest.law.Free() {
+		return nil
+	}
+	if rest.result = rest.law.Test(rest.counts, t.seed.For("nodes but "+off), 0); rest.result.P <= nodeOff {
+		return nil
+	}
+	n := byNode[off]
+	return &nodeFault{off, fmt.Sprintf("%s (p = %s); elsewhere the choices are as foreseen (p = %s)", n.deviation(), tiny(n.result.P), tiny(rest.result.P))}
 }
 
-// ofNode fills in the law and the counts of the choices of one node.
-func (t *trial) ofNode(all *trial, node string) {
+// ofNodes fills in the law and the counts of the choices of some nodes.
+func (t *trial) ofNodes(all *trial, of func(decider string) bool) {
 	index := map[string]int{}
 	for i, pod := range all.pods {
 		index[pod] = i
@@ -60,7 +62,7 @@ func (t *trial) ofNode(all *trial, node string) {
 		sizes := map[*stratum]int{}
 		for _, one := range s.list {
 			at, known := index[one.pod]
-			if !known || one.stratum.at.Decider != node {
+			if !known || !of(one.stratum.at.Decider) {
 				continue
 			}
 			t.counts[at] += max(one.n, 1)

@@ -71,6 +71,55 @@ func TestUnexplainedSkewIsOneInAThousand(t *testing.T) {
 	}
 }
 
+// chosenOn is a run of one client on each of three nodes, each kube-proxy's choices as counted.
+func chosenOn(byNode ...[]int) *record.Record {
+	rec := simulate.Scene{Seed: 1, Placement: []int{1, 1, 1}, Streams: []simulate.Stream{{Name: "web", Clients: len(byNode), Connections: 300}}}.Record()
+	rec.Tallies, rec.Servers = nil, nil
+	source, left := map[string]string{}, map[string][]int{}
+	for i, agent := range rec.Streams[0].Agents {
+		source[agent.Name], left[agent.Name] = agent.IPs[0], slices.Clone(byNode[i])
+	}
+	for i := range rec.Connections {
+		c := &rec.Connections[i]
+		pod := i * 7 % len(rec.Facts.Endpoints) // in no order that a test could tell from chance
+		for left[c.Agent][pod] == 0 {
+			pod = (pod + 1) % len(rec.Facts.Endpoints)
+		}
+		left[c.Agent][pod]--
+		c.Backend = rec.Facts.Endpoints[pod].Pod
+		rec.Tallies = append(rec.Tallies, record.Tally{Stream: c.Stream, Agent: c.Agent, Address: c.Address, Backend: c.Backend, Observed: source[c.Agent], Second: int(c.Opened), Requests: 1})
+	}
+	return rec
+}
+
+// A skew is put down to one node if the choices of all others together are no further off than chance puts them.
+func TestSkewOfOneNode(t *testing.T) {
+	even := []int{100, 100, 100}
+	for _, c := range []struct {
+		name   string
+		byNode [][]int
+		node   bool
+	}{
+		{"one node is off", [][]int{even, {180, 60, 60}, even}, true},
+		{"one is far off, another as one run in two hundred is", [][]int{{127, 85, 88}, {180, 60, 60}, even}, true},
+		{"two are off alike", [][]int{{180, 60, 60}, {180, 60, 60}, even}, false},
+		{"one is far off, another clearly so", [][]int{{140, 80, 80}, {200, 50, 50}, even}, false},
+		{"all are a little off", [][]int{{127, 85, 88}, {127, 85, 88}, {127, 85, 88}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rec := chosenOn(c.byNode...)
+			f := finding(t, report(t, rec), analyze.UnexplainedSkew)
+			want := ""
+			if c.node {
+				want = "only where kube-proxy on " + rec.Streams[0].Agents[1].Node + " chose"
+			}
+			if strings.Contains(f.Summary, "only where") != c.node || !strings.Contains(f.Summary, want) {
+				t.Errorf("%q, want %q", f.Summary, want)
+			}
+		})
+	}
+}
+
 // Where to look depends on who chooses.
 func TestRemediesOfASkewAreForWhoChooses(t *testing.T) {
 	for _, c := range []struct {
