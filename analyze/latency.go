@@ -19,9 +19,11 @@ type Tail struct {
 	P           float64 `json:"p"`                    // of so slow a pod if pods did not matter
 	AdjustedP   float64 `json:"adjustedP"`            // Holm, over the report
 
-	HottestPod    string  `json:"hottestPod"`    // with most requests
-	HotShare      float64 `json:"hotShare"`      // its part of the answered requests
-	HotSlowShare  float64 `json:"hotSlowShare"`  // and of those above the threshold
+	HottestPod   string  `json:"hottestPod"`   // with most requests
+	HotShare     float64 `json:"hotShare"`     // its part of the answered requests
+	HotSlowShare float64 `json:"hotSlowShare"` // and of those above the threshold
+	// HotExcess is the 95 % interval of HotSlowShare - HotShare, by resampling connections; nil with too few of them.
+	HotExcess     *Range  `json:"hotExcess,omitempty"`
 	P99WithoutHot float64 `json:"p99WithoutHot"` // of all other pods, in seconds; 0 if there is no other
 }
 
@@ -29,6 +31,7 @@ type Tail struct {
 type slowness struct {
 	skew.ExceedanceResult
 	connections int
+	hotExcess   *Range // of the pod with most requests
 }
 
 // Requests and connections per pod below which a slow pod is not looked for.
@@ -51,19 +54,27 @@ func (t *traffic) slowness(rec *record.Record, seed skew.Seed) slowness {
 	p.threshold()
 	p.each(rec, p.exceed)
 	var list []skew.Exceeding
-	perPod := make([]int, len(t.backends))
+	perPod, hottest := make([]int, len(t.backends)), 0
 	for _, e := range p.rows {
 		if e.Requests > 0 {
 			list = append(list, e)
 			perPod[e.Backend]++
 		}
 	}
+	for i, b := range t.backends {
+		if b.requests > t.backends[hottest].requests {
+			hottest = i
+		}
+	}
+	if r, some := skew.ExcessInterval(list, len(t.backends), hottest, seed.For("hottest"), 0); some {
+		none.hotExcess = (*Range)(&r)
+	}
 	used := slices.DeleteFunc(perPod, func(n int) bool { return n == 0 })
 	if len(used) < 2 || slices.Min(used) < tailConnections {
 		none.connections = len(list)
 		return none
 	}
-	return slowness{skew.ExceedanceTest(list, len(t.backends), seed, 0), len(list)}
+	return slowness{skew.ExceedanceTest(list, len(t.backends), seed, 0), len(list), none.hotExcess}
 }
 
 // latencyPass goes through the samples of one stream twice: for the threshold, then for who exceeds it.
@@ -190,7 +201,7 @@ func (s *subject) tail(f *family) *Tail {
 		}
 	}
 	out.HotSlowShare = float64(slowHot) / float64(max(slow, 1))
-	out.P99WithoutHot = tailOf(others)
+	out.P99WithoutHot, out.HotExcess = tailOf(others), clue.slow.hotExcess
 	return out
 }
 

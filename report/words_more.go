@@ -42,6 +42,9 @@ func tailWords(t *analyze.Tail, alpha float64) string {
 		return ""
 	}
 	text := fmt.Sprintf("Of the slowest hundredth (above %s), %s with %s of the requests has %s", seconds(t.Threshold), t.HottestPod, percent(t.HotShare), percent(t.HotSlowShare))
+	if x := t.HotExcess; x != nil {
+		text += fmt.Sprintf(" (a difference of %s to %s percentage points, by resampling connections)", points(x[0]), points(x[1]))
+	}
 	if t.P99WithoutHot > 0 {
 		text += fmt.Sprintf("; without it p99 is %s", seconds(t.P99WithoutHot))
 	}
@@ -51,6 +54,9 @@ func tailWords(t *analyze.Tail, alpha float64) string {
 	}
 	return text
 }
+
+// points is a difference of shares in hundredths.
+func points(x float64) string { return fmt.Sprintf("%+.1f", 100*x) }
 
 // orderWords says whether the order of choices shows a rule.
 func orderWords(o *analyze.Order) string {

@@ -388,3 +388,50 @@ func TestCoverageOfTheTimeout(t *testing.T) {
 		}
 	}
 }
+
+// A pod three times as slow as the three others has half of the slow requests and a quarter of all: an excess of 0.25.
+func TestCoverageOfTheExcess(t *testing.T) {
+	for _, c := range []struct {
+		connections int
+		least       float64
+	}{{40, .89}, {100, .91}, {300, .925}} {
+		runs := calibrationRuns(4)
+		hits := countRuns(fmt.Sprint("excess", c.connections), runs, func(rng *rand.Rand, seed Seed) bool {
+			list := make([]Exceeding, c.connections)
+			for i := range list {
+				rate := 0.01 * math.Exp(0.5*rng.NormFloat64())
+				if list[i] = (Exceeding{Backend: rng.IntN(4), Requests: 200}); list[i].Backend == 0 {
+					rate *= 3
+				}
+				for range list[i].Requests {
+					list[i].Slow += one(rng.Float64() < rate)
+				}
+			}
+			r, some := ExcessInterval(list, 4, 0, seed, 400)
+			return some && r[0] <= 0.25 && 0.25 <= r[1]
+		})
+		t.Logf("%d connections: the excess in its interval in %d of %d runs", c.connections, hits, runs)
+		if LowerTail(hits, runs, c.least) < 1e-4 {
+			t.Errorf("%d connections: the excess in its interval in %d of %d runs", c.connections, hits, runs)
+		}
+	}
+}
+
+func TestExcessNeedsConnectionsAndSlowRequests(t *testing.T) {
+	list := make([]Exceeding, 2*FewUnits)
+	for i := range list {
+		list[i] = Exceeding{Backend: i % 2, Requests: 10, Slow: one(i%2 == 0)}
+	}
+	if r, some := ExcessInterval(list, 2, 0, NewSeed("excess"), 0); !some || r[0] < 0.3 || r[1] > 0.7 || r[0] > 0.5 || r[1] < 0.5 {
+		t.Errorf("one pod has half of the requests and all slow ones: %v, %v", r, some)
+	}
+	if r, some := ExcessInterval(list[:FewUnits-1], 2, 0, NewSeed("excess"), 0); some {
+		t.Errorf("too few connections give %v", r)
+	}
+	for i := range list {
+		list[i].Slow = 0
+	}
+	if r, some := ExcessInterval(list, 2, 0, NewSeed("excess"), 0); some {
+		t.Errorf("nothing slow gives %v", r)
+	}
+}

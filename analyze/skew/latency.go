@@ -3,6 +3,7 @@ package skew
 import (
 	"cmp"
 	"math/rand/v2"
+	"slices"
 )
 
 // Exceeding is how one connection did against a latency threshold.
@@ -75,6 +76,44 @@ func ExceedanceTest(connections []Exceeding, n int, seed Seed, draws int) Exceed
 	}
 	r.P = float64(hits) / float64(draws+1)
 	return r
+}
+
+// ExcessInterval returns a 95 % interval for how much larger one backend's share of the slow requests is than its share of all requests, by
+// resampling whole connections draws times (0: 2,000): requests on one are alike. The ends lie between -1 and 1. It is false if nothing is
+// slow, or if there are fewer than [FewUnits] connections: then the interval would be far too narrow. Of more than 20,000 connections,
+// neighbours are taken together. Resampling is short of what it claims with few connections: the interval holds the truth in 91 % of the
+// runs with 40 of them, in 93 % with 100 and in 94 % with 300 (TestCoverageOfTheExcess).
+func ExcessInterval(connections []Exceeding, n, backend int, seed Seed, draws int) (Range, bool) {
+	slow := 0
+	for _, c := range connections {
+		slow += c.Slow
+	}
+	if slow == 0 || len(connections) < FewUnits {
+		return Range{}, false
+	}
+	list := thinned(connections, n)
+	rng := rand.New(seed.source()) // #nosec G404 -- a simulation has to be repeatable
+	values := make([]float64, 0, cmp.Or(draws, resamples))
+	for range cap(values) {
+		var requests, slow, hot, hotSlow int
+		for range list {
+			c := list[rng.IntN(len(list))]
+			requests += c.Requests
+			slow += c.Slow
+			if c.Backend == backend {
+				hot += c.Requests
+				hotSlow += c.Slow
+			}
+		}
+		if requests > 0 && slow > 0 {
+			values = append(values, float64(hotSlow)/float64(slow)-float64(hot)/float64(requests))
+		}
+	}
+	if len(values) == 0 {
+		return Range{}, false
+	}
+	slices.Sort(values)
+	return central(values), true
 }
 
 // thinned takes neighbouring connections of each backend together, as many as it takes for no more than 20,000 to be left.
