@@ -74,7 +74,7 @@ func (s *supervisor) createDNSObjects(ctx context.Context) error {
 	if err := created(s.client.RbacV1().ClusterRoleBindings().Create(ctx, binding, create)); err != nil {
 		return fmt.Errorf("binding the role of the cluster DNS: %w", err)
 	}
-	if err := created(s.client.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, dnsService(), create)); err != nil {
+	if err := s.createDNSService(ctx); err != nil {
 		return fmt.Errorf("creating the Service of the cluster DNS: %w", err)
 	}
 	slices := s.client.DiscoveryV1().EndpointSlices(metav1.NamespaceSystem)
@@ -82,6 +82,27 @@ func (s *supervisor) createDNSObjects(ctx context.Context) error {
 		return fmt.Errorf("creating the endpoint of the cluster DNS: %w", err)
 	}
 	return nil
+}
+
+// createDNSService creates the Service unless an earlier try has. The API server takes the address before it looks whether the Service
+// is there, so where a try went unanswered, the next one is told that the address is taken and not by what: either by the Service, or by
+// nothing that exists, if the try ended between the two. Such an address is given back; the API server itself would take minutes.
+func (s *supervisor) createDNSService(ctx context.Context) error {
+	services := s.client.CoreV1().Services(metav1.NamespaceSystem)
+	err := created(services.Create(ctx, dnsService(), metav1.CreateOptions{}))
+	if !apierrors.IsInvalid(err) {
+		return err
+	}
+	there, missing := services.Get(ctx, dnsName, metav1.GetOptions{})
+	switch {
+	case missing == nil && there.Spec.ClusterIP == dnsServiceIP:
+		return nil
+	case apierrors.IsNotFound(missing):
+		if freed := s.client.NetworkingV1().IPAddresses().Delete(ctx, dnsServiceIP, metav1.DeleteOptions{}); freed != nil && !apierrors.IsNotFound(freed) {
+			return fmt.Errorf("giving back its address: %w", freed)
+		}
+	}
+	return err
 }
 
 func dnsRole() (*rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding) {
