@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +30,7 @@ func TestDNSServiceAfterATryThatWasNotAnswered(t *testing.T) {
 			client := fake.NewClientset(c.before...)
 			// The API server's order: first the address, then the Service.
 			client.PrependReactor("create", "services", func(k8stesting.Action) (bool, runtime.Object, error) {
-				if _, err := client.NetworkingV1().IPAddresses().Get(context.Background(), dnsServiceIP, metav1.GetOptions{}); err != nil {
+				if _, err := client.Tracker().Get(networkingv1.SchemeGroupVersion.WithResource("ipaddresses"), "", dnsServiceIP); err != nil {
 					return false, nil, nil
 				}
 				return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), dnsName, nil)
