@@ -204,6 +204,9 @@ func (a *Agent) runPlan(w http.ResponseWriter, r *http.Request) error {
 			log.Warn("source addresses stay until they expire", "error", err.Error())
 		}
 	}()
+	if err := plan.checkPorts(); err != nil {
+		return refuse(http.StatusBadRequest, "sourcePorts: %w", err)
+	}
 	log.Info("plan begins", "connections", plan.Connections, "addresses", len(plan.Addresses))
 	out := newStream(w)
 	defer out.close()

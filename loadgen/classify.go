@@ -69,7 +69,7 @@ func timedOut(err error) bool {
 // ownFault reports whether the client ran out of something: ports, file descriptors or memory for sockets. That says
 // nothing about the Service.
 func ownFault(err error) bool {
-	for _, e := range []error{syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+	for _, e := range []error{syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -20,7 +20,18 @@ func (r *run) dial(ctx context.Context, t *track, nth int, protos ...string) (ne
 	if err != nil {
 		return nil, err
 	}
-	return r.dialAddress(ctx, to, protos...)
+	conn, err := r.dialAddress(ctx, to, protos...)
+	if err != nil {
+		r.leftInVain(t, to, err)
+	}
+	return conn, err
+}
+
+// leftInVain notes where a dial that failed had left from, if that was said beforehand.
+func (r *run) leftInVain(t *track, to target, err error) {
+	if to.port != 0 && to.source.IsValid() && !ownFault(err) {
+		t.left(to.from())
+	}
 }
 
 // dialAddress opens a connection to an address, with TLS if the plan says so.
@@ -48,7 +59,7 @@ func (r *run) secure(ctx context.Context, conn net.Conn, to target, protos ...st
 // destination is what a track's next connection goes to.
 func (r *run) destination(ctx context.Context, t *track, nth int) (target, error) {
 	to := r.targets[t.target]
-	to.source = r.sourceOf(t.slot)
+	to.source, to.port = r.plan.sourceOf(t.slot), r.plan.sourcePort(t.slot, nth)
 	if to.addrPort.IsValid() || r.world.lookup == nil {
 		return to, nil
 	}
@@ -62,11 +73,11 @@ func (r *run) destination(ctx context.Context, t *track, nth int) (target, error
 }
 
 // sourceOf is the address a slot's connections leave from; not valid: the machine's choice.
-func (r *run) sourceOf(slot int) netip.Addr {
-	if len(r.plan.Sources) == 0 {
+func (p *Plan) sourceOf(slot int) netip.Addr {
+	if len(p.Sources) == 0 {
 		return netip.Addr{}
 	}
-	addr, _ := netip.ParseAddr(r.plan.Sources[slot%len(r.plan.Sources)]) // valid in a valid plan
+	addr, _ := netip.ParseAddr(p.Sources[slot%len(p.Sources)]) // valid in a valid plan
 	return addr
 }
 
@@ -191,7 +202,7 @@ func (r *run) resolveAhead() {
 	defer cancel()
 	for i, t := range r.targets {
 		if !t.addrPort.IsValid() {
-			t.source = r.sourceOf(i)
+			t.source = r.plan.sourceOf(i)
 			_, _ = r.resolver.name(t.hostPort, r.plan.AddressOffset).lookup(ctx, r, t)
 		}
 	}
@@ -206,9 +217,11 @@ func lookupAddrs(ctx context.Context, host string) ([]netip.Addr, error) {
 func dialTCP(ctx context.Context, t target) (net.Conn, error) {
 	// Keep-alive probes cost three system calls per connection and tell nothing: every wait has a deadline.
 	d := net.Dialer{KeepAlive: -1}
-	var from netip.AddrPort
-	if t.source.IsValid() {
-		from = netip.AddrPortFrom(t.source, 0)
+	from := t.from()
+	switch {
+	case t.port != 0:
+		d.Control = bindAgain
+	case from.IsValid():
 		d.Control = bindLate
 	}
 	if !t.addrPort.IsValid() {
@@ -216,7 +229,7 @@ func dialTCP(ctx context.Context, t target) (net.Conn, error) {
 	}
 	conn, err := d.DialTCP(ctx, "tcp", from, t.addrPort)
 	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok && !t.source.IsValid() {
+		if op, ok := errors.AsType[*net.OpError](err); ok && !from.IsValid() {
 			op.Source = nil // DialTCP takes the lack of one for ":0"
 		}
 		return nil, err // and not a net.Conn that holds a nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -165,13 +164,22 @@ func (d *epollDriver) connect(c *econn) (call string, errno unix.Errno) {
 		c.fd = -1
 		return "socket", errno
 	}
-	if n := len(d.sources); n > 0 {
+	from := d.run.leaves(c.slot, c.dials, c.target)
+	if from.Port() != 0 {
+		raw := newRawAddr(from)
+		if errno = bindPort(c.fd, &raw); errno != 0 {
+			return "bind", errno
+		}
+	} else if n := len(d.sources); n > 0 {
 		if errno = bindSource(c.fd, &d.sources[c.slot%n]); errno != 0 {
 			return "bind", errno
 		}
 	}
 	if errno = connectTo(c.fd, to); errno != 0 && errno != unix.EINPROGRESS {
 		return "connect", errno
+	}
+	if from.Port() != 0 && !from.Addr().IsUnspecified() {
+		c.row.Local = from.String()
 	}
 	return "epoll_ctl", d.poller.watch(c.fd, int32(c.slot), c.generation)
 }
@@ -213,8 +221,8 @@ func (d *epollDriver) establish(c *econn, events uint32) bool {
 func (d *epollDriver) failDial(c *econn, err error) {
 	address := net.TCPAddrFromAddrPort(d.run.targets[c.target].addrPort)
 	op := &net.OpError{Op: "dial", Net: "tcp", Addr: address, Err: err}
-	if source := d.run.sourceOf(c.slot); source.IsValid() {
-		op.Source = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	if from := d.run.leaves(c.slot, c.dials, c.target); from.IsValid() {
+		op.Source = net.TCPAddrFromAddrPort(from)
 	}
 	err = d.run.dialFailed(op)
 	if d.pool != nil && !c.asked {

@@ -72,6 +72,18 @@ func bindSource(fd int32, a *rawAddr) unix.Errno {
 	return err
 }
 
+// bindPort makes a socket leave from an address and port, which may have connections to elsewhere (see bindAgain).
+func bindPort(fd int32, a *rawAddr) unix.Errno {
+	one := int32(1)
+	_, _, err := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR,
+		uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one), 0)
+	if err != 0 {
+		return err
+	}
+	_, _, err = unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&a.buf)), a.size)
+	return err
+}
+
 func connectTo(fd int32, a *rawAddr) unix.Errno {
 	for {
 		_, _, err := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&a.buf)), a.size)

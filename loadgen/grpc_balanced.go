@@ -163,7 +163,7 @@ func (d *balancedDriver) open(ctx context.Context, t *track, _ int) (session, er
 func (c *balancedChannel) lookup(ctx context.Context) ([]grpcresolver.Address, error) {
 	r := c.driver.run
 	to := r.targets[c.track.target]
-	to.source = r.sourceOf(c.track.slot)
+	to.source = r.plan.sourceOf(c.track.slot)
 	c.last = r.now()
 	var out []grpcresolver.Address
 	if to.addrPort.IsValid() {
@@ -229,7 +229,7 @@ func (c *balancedChannel) connect(ctx context.Context, address string) (net.Conn
 		return nil, errInterrupted
 	}
 	to := r.targets[c.track.target]
-	to.source = r.sourceOf(c.track.slot)
+	to.source = r.plan.sourceOf(c.track.slot)
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", address, err)

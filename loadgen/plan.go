@@ -42,20 +42,21 @@ type Plan struct {
 	Seed     uint64            `json:"seed,omitempty"`     // of arrivals, jitter and random orders
 	Precise  bool              `json:"precise,omitempty"`  // open loop: spin before each send, at the price of a processor
 
-	Concurrency          int           `json:"concurrency,omitempty"`          // closed loop: requests in flight at a time, at most Connections; 0: Connections
-	StreamsPerConnection int           `json:"streamsPerConnection,omitempty"` // http2, grpc; 0: 1
-	PoolPolicy           string        `json:"poolPolicy,omitempty"`           // roundRobin, lru, mru, firstFree: which idle connection is used next; "": each slot has its own requests (open loop: roundRobin)
-	ConnectionLifetime   time.Duration `json:"connectionLifetime,omitempty"`   // 0: no limit
-	LifetimeJitter       float64       `json:"lifetimeJitter,omitempty"`       // fraction of it, 0 to 1
-	ThinkTime            time.Duration `json:"thinkTime,omitempty"`
-	ConnectionsPerSecond float64       `json:"connectionsPerSecond,omitempty"` // churn; 0: none
-	Reconnect            string        `json:"reconnect,omitempty"`            // immediate or backoff; "" backoff
-	Sources              []string      `json:"sources,omitempty"`              // addresses connections leave from, slot i from Sources[i % len]; nil: the machine's choice. The agent adds those that its interface lacks, and removes them again
-	Resolve              string        `json:"resolve,omitempty"`              // addresses that are names: perRun (default) or perConnection
-	ResolveOrder         string        `json:"resolveOrder,omitempty"`         // roundRobin (default), random, first
-	GRPCPolicy           string        `json:"grpcPolicy,omitempty"`           // pick_first (default) or round_robin
-	MaxTuples            int           `json:"maxTuples,omitempty"`            // connections that may be opened while the conntrack table has no more room than this; 0: what is free, less a reserve
-	Driver               string        `json:"driver,omitempty"`               // http1 without TLS: epoll or conn; "": the fastest that this system and the plan allow
+	Concurrency          int               `json:"concurrency,omitempty"`          // closed loop: requests in flight at a time, at most Connections; 0: Connections
+	StreamsPerConnection int               `json:"streamsPerConnection,omitempty"` // http2, grpc; 0: 1
+	PoolPolicy           string            `json:"poolPolicy,omitempty"`           // roundRobin, lru, mru, firstFree: which idle connection is used next; "": each slot has its own requests (open loop: roundRobin)
+	ConnectionLifetime   time.Duration     `json:"connectionLifetime,omitempty"`   // 0: no limit
+	LifetimeJitter       float64           `json:"lifetimeJitter,omitempty"`       // fraction of it, 0 to 1
+	ThinkTime            time.Duration     `json:"thinkTime,omitempty"`
+	ConnectionsPerSecond float64           `json:"connectionsPerSecond,omitempty"` // churn; 0: none
+	Reconnect            string            `json:"reconnect,omitempty"`            // immediate or backoff; "" backoff
+	Sources              []string          `json:"sources,omitempty"`              // addresses connections leave from, slot i from Sources[i % len]; nil: the machine's choice. The agent adds those that its interface lacks, and removes them again
+	SourcePorts          *record.PortRange `json:"sourcePorts,omitempty"`          // ports they leave from, each of a source's by one connection at a time; nil: the kernel's choice
+	Resolve              string            `json:"resolve,omitempty"`              // addresses that are names: perRun (default) or perConnection
+	ResolveOrder         string            `json:"resolveOrder,omitempty"`         // roundRobin (default), random, first
+	GRPCPolicy           string            `json:"grpcPolicy,omitempty"`           // pick_first (default) or round_robin
+	MaxTuples            int               `json:"maxTuples,omitempty"`            // connections that may be opened while the conntrack table has no more room than this; 0: what is free, less a reserve
+	Driver               string            `json:"driver,omitempty"`               // http1 without TLS: epoll or conn; "": the fastest that this system and the plan allow
 }
 
 // The protocols.

@@ -72,6 +72,13 @@ func (t *track) connectedLocked(at time.Duration, local string) {
 	}
 }
 
+// left notes where a dial that failed had left from.
+func (t *track) left(from netip.AddrPort) {
+	t.shard.mu.Lock()
+	defer t.shard.mu.Unlock()
+	t.row.Local = from.String()
+}
+
 // connectedFrom is connectedLocked with an address in place of its text; not valid: not known.
 func (t *track) connectedFrom(at time.Duration, local netip.AddrPort) {
 	t.row.Connected = seconds(at)

@@ -63,6 +63,7 @@ type target struct {
 	hostPort string
 	addrPort netip.AddrPort // not valid if hostPort has a name that was not resolved
 	source   netip.Addr     // to leave from; not valid: the machine's choice
+	port     uint16         // likewise; 0: the kernel's choice
 }
 
 // run is the state of one execution of a plan.
@@ -112,6 +113,9 @@ func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	if w.sockets {
 		if err := plan.checkOwn(); err != nil {
 			return fmt.Errorf("plan: sources: %w", err)
+		}
+		if err := plan.checkPorts(); err != nil {
+			return fmt.Errorf("plan: sourcePorts: %w", err)
 		}
 	}
 	ctx, interrupt := context.WithCancel(ctx)

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -17,6 +18,36 @@ func bindLate(_, _ string, c syscall.RawConn) error {
 		return err
 	}
 	return sockErr
+}
+
+// bindAgain lets a socket be bound to a port that has connections to elsewhere, or one that is all but over (SO_REUSEADDR,
+// socket(7)): what has to be new is the pair of both ends, and connecting sees to that.
+func bindAgain(_, _ string, c syscall.RawConn) error {
+	var sockErr error
+	if err := c.Control(func(fd uintptr) {
+		sockErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}); err != nil {
+		return err
+	}
+	return sockErr
+}
+
+// tryBind returns the reason if no connection can leave from an address and port.
+func tryBind(from netip.AddrPort) error {
+	raw := unix.Sockaddr(&unix.SockaddrInet6{Addr: from.Addr().As16(), Port: int(from.Port())})
+	family := unix.AF_INET6
+	if from.Addr().Is4() {
+		raw, family = &unix.SockaddrInet4{Addr: from.Addr().As4(), Port: int(from.Port())}, unix.AF_INET
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	return unix.Bind(fd, raw)
 }
 
 // peek looks whether a connection that should be silent has anything to read, without reading it or waiting: n bytes, or

@@ -33,6 +33,7 @@ const (
 	canFresh  // a number of requests per connection
 	canSource // source addresses
 	canGRPC
+	canPorts // source ports
 )
 
 // abilities says what the driver of a protocol can do; false if there is no such protocol.
@@ -40,12 +41,14 @@ func abilities(protocol string) (ability, bool) {
 	const common = canOpenLoop | canAge | canThink | canFresh | canSource
 	switch protocol {
 	case ProtocolHTTP1:
-		return common | canTLS | canAttribute | canPool, true
+		return common | canTLS | canAttribute | canPool | canPorts, true
 	case ProtocolHTTP2:
-		return common | canTLS | canAttribute | canStreams, true
+		return common | canTLS | canAttribute | canStreams | canPorts, true
 	case ProtocolGRPC:
 		return common | canTLS | canStreams | canGRPC, true
-	case ProtocolWebSocket, ProtocolTCP, ProtocolUDP:
+	case ProtocolWebSocket, ProtocolTCP:
+		return common | canPorts, true
+	case ProtocolUDP:
 		return common, true
 	}
 	return 0, false
@@ -78,6 +81,7 @@ func (p *Plan) checkAbilities() []error {
 		{"thinkTime", p.ThinkTime != 0, canThink},
 		{"requestsPerConnection", p.RequestsPerConnection != 0, canFresh},
 		{"sources", len(p.Sources) > 0, canSource},
+		{"sourcePorts", p.SourcePorts != nil, canPorts},
 		{"grpcPolicy", p.GRPCPolicy != "", canGRPC},
 		{"driver", p.Driver != "", canPool}, // http1
 	} {
@@ -92,7 +96,7 @@ func (p *Plan) checkAbilities() []error {
 func (p *Plan) checkPlan() []error {
 	errs := p.checkAbilities()
 	for _, check := range []func() error{
-		p.checkOpenLoop, p.checkRates, p.checkPool, p.checkAges, p.checkThinking, p.checkSources, p.checkResolving,
+		p.checkOpenLoop, p.checkRates, p.checkPool, p.checkAges, p.checkThinking, p.checkSources, p.checkSourcePorts, p.checkResolving,
 		p.checkGRPC, p.checkAttribution, p.checkDriver,
 	} {
 		if err := check(); err != nil {

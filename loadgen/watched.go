@@ -16,6 +16,7 @@ func (r *run) dialWatched(ctx context.Context, t *track, nth int, protos ...stri
 	}
 	raw, err := r.world.dial(ctx, to)
 	if err != nil {
+		r.leftInVain(t, to, err)
 		return nil, nil, err
 	}
 	watched := &watchedConn{Conn: raw}

@@ -207,11 +207,22 @@ type Stream struct {
 	ResolveOrder         string  `json:"resolveOrder,omitempty"`         // of its addresses: roundRobin, random or first
 	GRPCPolicy           string  `json:"grpcPolicy,omitempty"`           // grpc: pick_first or round_robin
 
+	SourcePorts *PortRange `json:"sourcePorts,omitempty"` // ports that connections leave from, on each of an agent's addresses; nil: the kernel's choice
+
 	Session *StreamSession `json:"session,omitempty"` // nil: requests have nothing to do with each other
 
 	Unit     Unit `json:"unit,omitempty"`     // target url: what a backend is chosen for; "" connection
 	Backends int  `json:"backends,omitempty"` // target url: how many there are, as the user says; 0: those that answered
 }
+
+// PortRange is a range of ports, both ends included.
+type PortRange struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// Count is how many ports are in the range.
+func (r PortRange) Count() int { return r.To - r.From + 1 }
 
 // StreamSession says what makes requests of one slot of an agent belong together. Exactly one field but Value is set.
 type StreamSession struct {
@@ -259,7 +270,7 @@ type Connection struct {
 	Slot        int            `json:"slot"`              // which of the agent's concurrent connections it replaces, from 0
 	Address     string         `json:"address"`           // what was to be dialled: Address.HostPort of the stream
 	Dialled     string         `json:"dialled,omitempty"` // the ip:port that Address, a name, was resolved to
-	Local       string         `json:"local,omitempty"`   // ip:port it left from; "" if it never left
+	Local       string         `json:"local,omitempty"`   // ip:port it left from; "" if it never left, or if that is not known of one that failed
 	Opened      float64        `json:"opened"`            // when the dial began
 	Connected   float64        `json:"connected,omitempty"`
 	Closed      float64        `json:"closed,omitempty"`    // 0: still open when the record ended
