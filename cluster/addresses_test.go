@@ -139,7 +139,7 @@ func TestStreamsHaveTheWholePlan(t *testing.T) {
 	s := serviceOf("ClusterIP", true, scenarios.Client{
 		Target: "headless", Protocol: "grpc", TLS: true, StreamsPerConnection: 5, ConnectionLifetime: 2 * time.Second, LifetimeJitter: 0.5,
 		ConnectionsPerSecond: 3, Reconnect: "immediate", Rate: 10, Arrivals: "poisson", Rates: []scenarios.RateStep{{At: time.Second, Rate: 20, Ramp: true}},
-		Resolve: "perConnection", ResolveOrder: "random", GRPCPolicy: "pick_first", ConnectTimeout: time.Second, Timeout: time.Second,
+		Resolve: "perConnection", ResolveOrder: "random", GRPCPolicy: "pick_first", SourcePorts: &scenarios.PortRange{From: 600, To: 610}, ConnectTimeout: time.Second, Timeout: time.Second,
 	})
 	s.Spec.Clients[0].Count = 2
 	got := w.deploy(t, w.cluster(t, nil), s).Streams()[0]
@@ -149,7 +149,7 @@ func TestStreamsHaveTheWholePlan(t *testing.T) {
 		Addresses:   []record.Address{{HostPort: "echo.podskew-d0.svc.cluster.local:8443"}},
 		Connections: 8, Requests: 200, Rate: 20, Arrivals: "poisson", Rates: []record.RateStep{{At: 1, Rate: 40, Ramp: true}},
 		ConnectTimeout: 1, Timeout: 1, StreamsPerConnection: 5, ConnectionLifetime: 2, LifetimeJitter: 0.5, ConnectionsPerSecond: 6,
-		Reconnect: "immediate", Resolve: "perConnection", ResolveOrder: "random", GRPCPolicy: "pick_first",
+		Reconnect: "immediate", Resolve: "perConnection", ResolveOrder: "random", GRPCPolicy: "pick_first", SourcePorts: &record.PortRange{From: 600, To: 610},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -194,6 +194,39 @@ func TestSourceAddressesAreFreeOnesOfTheNodesNetwork(t *testing.T) {
 	if !slices.Contains(c.Args, "--add-sources") || *pod.Spec.SecurityContext.RunAsUser != 0 || *pod.Spec.SecurityContext.RunAsNonRoot ||
 		!cmp.Equal(c.SecurityContext.Capabilities, &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}, Drop: []corev1.Capability{"ALL"}}) {
 		t.Errorf("args %q, %+v, %+v", c.Args, pod.Spec.SecurityContext, c.SecurityContext)
+	}
+}
+
+// An agent has the capability that its ports take, and only if they take one.
+func TestAgentsThatChooseTheirPorts(t *testing.T) {
+	for name, c := range map[string]struct {
+		client string
+		want   []corev1.Capability
+	}{
+		"ports below 1024":                  {"sourcePorts: {from: 600, to: 1023}", []corev1.Capability{"NET_BIND_SERVICE"}},
+		"ports that everybody may have":     {"sourcePorts: {from: 20000, to: 20999}", nil},
+		"addresses and ports below 1024":    {"sourceAddresses: 2, sourcePorts: {from: 600, to: 1023}", []corev1.Capability{"NET_ADMIN", "NET_BIND_SERVICE"}},
+		"addresses, and the kernel's ports": {"sourceAddresses: 2", []corev1.Capability{"NET_ADMIN"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := scenarios.Load("x.yaml", []byte("apiVersion: podskew.dev/v1alpha1\nkind: Scenario\nmetadata: {name: x}\nspec:\n"+
+				"  service: {type: NodePort}\n  clients:\n    - {name: web, vantage: external, target: nodePort, connections: 4, duration: 1s, "+c.client+"}\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &layout{nodes: map[string]node{"external": {name: "external", external: true}}, externals: []string{"external"}, workers: []string{"worker"},
+				senders: map[string]string{}, dialled: map[string][]string{}, free: newFreeAddresses(netip.MustParsePrefix("10.77.0.0/24"), "d0", nil)}
+			if err := l.placeClient(s.Spec.Clients[0], Deployment{Scenario: s, RunID: "d0"}); err != nil {
+				t.Fatal(err)
+			}
+			pod := agentPod(Deployment{Scenario: s, RunID: "d0"}, l.agents[0]).Spec
+			if got := pod.Containers[0].SecurityContext.Capabilities; !cmp.Equal(got.Add, c.want) || !cmp.Equal(got.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("capabilities %+v, want %q and no other", got, c.want)
+			}
+			if root := *pod.SecurityContext.RunAsUser == 0; root != (c.want != nil) || *pod.SecurityContext.RunAsNonRoot == root {
+				t.Errorf("user %d, want root only where a capability needs it", *pod.SecurityContext.RunAsUser)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,9 @@ const maxHostAgents = 1900
 // firstLocalPort is where the source ports of a client with few of them begin: the kernel's own beginning.
 const firstLocalPort = 32768
 
+// firstFreePort is the first port that every process may bind (net.ipv4.ip_unprivileged_port_start).
+const firstFreePort = 1024
+
 // node is what deploying needs to know about a node.
 type node struct {
 	name     string
@@ -39,6 +42,7 @@ type agent struct {
 	external    bool
 	port        int
 	connections int
+	lowPorts    bool         // it binds ports below 1024
 	localPorts  int          // source ports it has; 0: the kernel's
 	sources     []netip.Addr // what it adds to its node's interface and dials from; nil: it has its node's or pod's address
 }
@@ -162,7 +166,7 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 			name: fmt.Sprintf("%s-%d", c.Name, i), client: c.Name, node: where[i%len(where)],
 			hostNetwork: c.Vantage == scenarios.VantageNode || c.Vantage == scenarios.VantageExternal,
 			external:    c.Vantage == scenarios.VantageExternal, tolerate: c.Node != "", port: agentPort,
-			connections: c.Connections, localPorts: c.LocalPorts,
+			connections: c.Connections, localPorts: c.LocalPorts, lowPorts: c.SourcePorts != nil && c.SourcePorts.From < firstFreePort,
 		}
 		if c.SourceAddresses > 1 {
 			if a.sources, err = l.free.take(l.nodes[a.node], c.SourceAddresses); err != nil {
@@ -184,14 +188,14 @@ func (l *layout) placeClient(c scenarios.Client, d Deployment) error {
 // shares has agents of another client, that stands in the same place, send for this one, where the scenario asks for that.
 func (l *layout) shares(c scenarios.Client, s *scenarios.Scenario) bool {
 	l.senders[c.Name] = c.Name
-	if !s.Spec.SharePods || c.SourceAddresses > 1 {
+	if !s.Spec.SharePods || alone(c) {
 		return false
 	}
 	for _, other := range s.Spec.Clients {
 		if other.Name == c.Name {
 			return false
 		}
-		if other.InEcho || other.SourceAddresses > 1 || other.Vantage != c.Vantage || other.Node != c.Node || other.LocalPorts != c.LocalPorts || max(other.Count, 1) != max(c.Count, 1) {
+		if other.InEcho || alone(other) || other.Vantage != c.Vantage || other.Node != c.Node || other.LocalPorts != c.LocalPorts || max(other.Count, 1) != max(c.Count, 1) {
 			continue
 		}
 		l.senders[c.Name] = l.senders[other.Name]
@@ -204,6 +208,9 @@ func (l *layout) shares(c scenarios.Client, s *scenarios.Scenario) bool {
 	}
 	return false
 }
+
+// alone reports whether a client's agents are its own under all circumstances: they have addresses, or rights, that others lack.
+func alone(c scenarios.Client) bool { return c.SourceAddresses > 1 || c.SourcePorts != nil }
 
 func (l *layout) hostAgents() (n int) {
 	for _, a := range l.agents {

@@ -96,7 +96,10 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 		WithAffinity(onNode(a.node)).
 		WithDNSConfig(wholeNames()).WithVolumes(agentVolume())
 	if len(a.sources) > 0 {
-		mayAddAddresses(c, spec)
+		allow(c, spec, "NET_ADMIN") // to add addresses to its node's interface
+	}
+	if a.lowPorts {
+		allow(c, spec, "NET_BIND_SERVICE") // the sysctl that would spare it is the node's on the node's network
 	}
 	if a.localPorts > 0 { // one of the kernel's parameters that every pod may have its own of
 		spec.SecurityContext.WithSysctls(corev1ac.Sysctl().WithName("net.ipv4.ip_local_port_range").
@@ -128,11 +131,11 @@ func (a agent) limits() []string {
 	return out
 }
 
-// mayAddAddresses gives an agent the one capability that adding addresses to its node's interface takes. It has to be
-// root for that: a container's capabilities are those of its file's owner otherwise, and the image has none.
-func mayAddAddresses(c *corev1ac.ContainerApplyConfiguration, pod *corev1ac.PodSpecApplyConfiguration) {
+// allow gives an agent a capability. It has to be root for that: a container's capabilities are those of its file's owner
+// otherwise, and the image has none.
+func allow(c *corev1ac.ContainerApplyConfiguration, pod *corev1ac.PodSpecApplyConfiguration, capability corev1.Capability) {
 	pod.SecurityContext.WithRunAsNonRoot(false).WithRunAsUser(0).WithRunAsGroup(0)
-	c.SecurityContext.Capabilities.WithAdd("NET_ADMIN")
+	c.SecurityContext.Capabilities.WithAdd(capability)
 }
 
 // podskewPod is what both roles share: nothing they do not need.

@@ -17,6 +17,9 @@ func (r *Run) Streams() []record.Stream {
 		out[i].Addresses = slices.Clone(out[i].Addresses)
 		out[i].Agents = slices.Clone(out[i].Agents)
 		out[i].Rates = slices.Clone(out[i].Rates)
+		if ports := out[i].SourcePorts; ports != nil {
+			out[i].SourcePorts = new(*ports)
+		}
 		for j := range out[i].Agents {
 			out[i].Agents[j].IPs = slices.Clone(out[i].Agents[j].IPs)
 		}
@@ -53,6 +56,9 @@ func (r *Run) planStream(c scenarios.Client) (record.Stream, error) {
 	}
 	if own := c.Session; own != nil {
 		s.Session = &record.StreamSession{Header: own.Header, Value: own.Value, Cookie: own.Cookie}
+	}
+	if ports := c.SourcePorts; ports != nil {
+		s.SourcePorts = &record.PortRange{From: ports.From, To: ports.To}
 	}
 	for _, step := range c.Rates {
 		s.Rates = append(s.Rates, record.RateStep{At: step.At.Seconds(), Rate: step.Rate * float64(count), Ramp: step.Ramp})

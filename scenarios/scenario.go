@@ -135,6 +135,7 @@ type Client struct {
 	Arrivals              string        `yaml:"arrivals,omitempty"`             // with rate: constant (default) or poisson
 	Rates                 []RateStep    `yaml:"rates,omitempty"`                // changes of rate
 	SourceAddresses       int           `yaml:"sourceAddresses,omitempty"`      // external: client IPs of each client, connections in turn; default 1
+	SourcePorts           *PortRange    `yaml:"sourcePorts,omitempty"`          // external: ports that connections leave from, each of an address's by one at a time; default the kernel's choice, from 32768 on
 	LocalPorts            int           `yaml:"localPorts,omitempty"`           // vantage pod: source ports that each client has; default the kernel's, some 28,000
 	Resolve               string        `yaml:"resolve,omitempty"`              // headless: perRun (default) or perConnection
 	ResolveOrder          string        `yaml:"resolveOrder,omitempty"`         // headless: roundRobin (default), random, first
@@ -143,6 +144,12 @@ type Client struct {
 	InEcho                bool          `yaml:"inEcho,omitempty"`               // vantage pod: the load comes from inside the echo pods, one client in each; count is theirs
 	ZipfExponent          float64       `yaml:"zipfExponent,omitempty"`         // with requests: slot number k (from 1) gets its part in proportion to k^-zipfExponent; 0 (default): all get the same
 	Session               *Session      `yaml:"session,omitempty"`              // what makes requests of one client belong together; each connection slot is a session
+}
+
+// PortRange is a range of ports, both ends included.
+type PortRange struct {
+	From int `yaml:"from"`
+	To   int `yaml:"to"`
 }
 
 // Session says how requests tell a layer 7 proxy that they belong together. Exactly one field is set, and Value with Header.

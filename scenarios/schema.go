@@ -170,14 +170,15 @@ func structRules() map[string]map[string]any {
 		return out
 	}
 	return map[string]map[string]any{
-		"Scenario": {"required": names("apiVersion", "kind", "metadata", "spec")},
-		"Metadata": {"required": names("name")},
-		"Spec":     {"required": names("clients")},
-		"Echo":     {"not": map[string]any{"required": names("replicas", "placement")}},
-		"Client":   {"required": names("name", "connections"), "oneOf": oneOf("requests", "duration")},
-		"Gateway":  {"required": names("proxy")},
-		"RateStep": {"required": names("at", "rate")},
-		"Event":    {"allOf": []any{map[string]any{"oneOf": oneOf("at", "afterRequests")}, map[string]any{"oneOf": oneOf(eventActions()...)}}},
-		"Expect":   {"oneOf": oneOf("finding", "noFinding", "metric", "shares", "distribution")},
+		"Scenario":  {"required": names("apiVersion", "kind", "metadata", "spec")},
+		"Metadata":  {"required": names("name")},
+		"Spec":      {"required": names("clients")},
+		"Echo":      {"not": map[string]any{"required": names("replicas", "placement")}},
+		"Client":    {"required": names("name", "connections"), "oneOf": oneOf("requests", "duration")},
+		"Gateway":   {"required": names("proxy")},
+		"PortRange": {"required": names("from", "to")},
+		"RateStep":  {"required": names("at", "rate")},
+		"Event":     {"allOf": []any{map[string]any{"oneOf": oneOf("at", "afterRequests")}, map[string]any{"oneOf": oneOf(eventActions()...)}}},
+		"Expect":    {"oneOf": oneOf("finding", "noFinding", "metric", "shares", "distribution")},
 	}
 }

@@ -50,6 +50,8 @@ func schemaRules() map[string]rule {
 		"Client.arrivals":              set(arrivals()),
 		"Client.rates":                 {most: maxRateSteps},
 		"Client.sourceAddresses":       between(1, maxSourceAddresses),
+		"PortRange.from":               between(1, maxPort),
+		"PortRange.to":                 between(1, maxPort),
 		"Client.resolve":               set(resolves()),
 		"Client.resolveOrder":          set(resolveOrders()),
 		"Client.grpcPolicy":            set(grpcPolicies()),

@@ -30,7 +30,8 @@ const (
 	maxSourceAddresses   = 4000
 	minLocalPorts        = 10     // the agent needs a few itself
 	maxLocalPorts        = 32_000 // from 32768 on
-	maxAffinitySeconds   = 86400  // Kubernetes' own
+	maxPort              = 65535
+	maxAffinitySeconds   = 86400 // Kubernetes' own
 	maxExpectations      = 1000
 	maxNameLength        = 63
 	maxClientNameLength  = 40 // pods are named after clients, with a suffix

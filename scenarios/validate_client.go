@@ -51,6 +51,7 @@ func validateStand(c *Client, path string, p *problems) {
 	vantages().check(p, path+".vantage", string(c.Vantage))
 	validateSources(c, path, p)
 	validateLocalPorts(c, path+".localPorts", p)
+	validateSourcePorts(c, path+".sourcePorts", p)
 	checkRange(p, path+".count", c.Count, 1, maxClients)
 	if c.Node != "" {
 		checkNodeName(p, path+".node", c.Node)
@@ -89,6 +90,39 @@ func validateLocalPorts(c *Client, path string, p *problems) {
 		p.add(path, "clients on a node's network have the node's ports: write vantage: pod, or remove it")
 	case c.InEcho:
 		p.add(path, "load from inside the echo pods has their ports: remove it or inEcho")
+	}
+}
+
+// validateSourcePorts checks which ports connections leave from, and that there is one for each.
+func validateSourcePorts(c *Client, path string, p *problems) {
+	r := c.SourcePorts
+	if r == nil {
+		return
+	}
+	for _, end := range []struct {
+		field string
+		value int
+	}{{"from", r.From}, {"to", r.To}} {
+		if !p.src.has(path + "." + end.field) {
+			p.add(path+"."+end.field, "missing: write both ends of the range, such as sourcePorts: {from: 600, to: 1023}")
+			return
+		}
+		checkRange(p, path+"."+end.field, end.value, 1, maxPort)
+	}
+	addresses := max(c.SourceAddresses, 1)
+	ports, sharing := r.To-r.From+1, (c.Connections+addresses-1)/addresses
+	switch {
+	case ports < 1:
+		p.add(path, "%d to %d is no range: write the lower port first", r.From, r.To)
+	case c.Vantage != VantageExternal:
+		p.add(path, "only clients outside the cluster choose their ports: write vantage: external, or remove it")
+	case c.Protocol == ProtocolUDP || c.Protocol == ProtocolGRPC:
+		p.add(path, "%s clients leave the choice to the kernel here: write protocol: http1, http2, websocket or tcp, or remove it", c.Protocol)
+	case c.Count > 1 && addresses == 1:
+		p.add(path, "%d clients on one node would want the same ports: write count: 1, or sourceAddresses: 2 or more, which are each client's own", c.Count)
+	case sharing > ports:
+		p.add(path, "%d connections from one address have %d ports: write a longer range, fewer connections or sourceAddresses: %d",
+			sharing, ports, (c.Connections+ports-1)/ports)
 	}
 }
 

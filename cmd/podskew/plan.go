@@ -32,6 +32,9 @@ func (r *session) plan(s record.Stream, i int) loadgen.Plan {
 	if c.SourceAddresses > 1 {
 		p.Sources = agent.IPs
 	}
+	if ports := c.SourcePorts; ports != nil {
+		p.SourcePorts = &record.PortRange{From: ports.From, To: ports.To}
+	}
 	if c.Rate == 0 {
 		p.MaxRate = r.rateOfEach()
 	}

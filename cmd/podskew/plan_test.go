@@ -43,7 +43,7 @@ func TestEveryFieldOfAClientReachesThePlan(t *testing.T) {
 	closed := sessionOf(t, head+`
   service: {type: NodePort}
   clients:
-    - {name: web, vantage: external, target: nodePort, connections: 8, requests: 100, concurrency: 4, poolPolicy: lru, sourceAddresses: 2,
+    - {name: web, vantage: external, target: nodePort, connections: 8, requests: 100, concurrency: 4, poolPolicy: lru, sourceAddresses: 2, sourcePorts: {from: 600, to: 610},
        connectionLifetime: 1s, lifetimeJitter: 0.5, connectionsPerSecond: 3, reconnect: immediate, tls: true, connectTimeout: 1s, timeout: 2s}
 `)
 	open := sessionOf(t, head+`
@@ -63,7 +63,7 @@ func TestEveryFieldOfAClientReachesThePlan(t *testing.T) {
 		"of a closed loop": {closed, loadgen.Plan{
 			Addresses: []record.Address{{HostPort: "10.79.0.9:80"}}, AddressOffset: 8, Protocol: "http1", TLS: true, Connections: 8, Requests: 100,
 			Concurrency: 4, PoolPolicy: "lru", ConnectionLifetime: time.Second, LifetimeJitter: 0.5, ConnectionsPerSecond: 3, Reconnect: "immediate",
-			Sources: []string{"10.77.0.100", "10.77.0.101"}, ConnectTimeout: time.Second, Timeout: 2 * time.Second,
+			Sources: []string{"10.77.0.100", "10.77.0.101"}, SourcePorts: &record.PortRange{From: 600, To: 610}, ConnectTimeout: time.Second, Timeout: 2 * time.Second,
 		}},
 		"of an open loop": {open, loadgen.Plan{
 			Addresses: []record.Address{{HostPort: "echo.podskew-d0.svc.cluster.local:8080"}}, AddressOffset: 2, Protocol: "grpc", Connections: 2, Duration: 5 * time.Second,
