@@ -179,7 +179,7 @@ func truth(yes bool) int {
 
 // causes lists the findings that can explain why an expectation is not met, the more telling first.
 func causes(e Expectation) []Code {
-	failing := []Code{FailingBackend, NoEndpoints, NoLocalEndpoint, StaleEndpoint, MissingEndpoint, MeasurementArtefact, FactsChanged}
+	failing := []Code{FailingBackend, SNATPortPressure, NoEndpoints, NoLocalEndpoint, StaleEndpoint, MissingEndpoint, MeasurementArtefact, FactsChanged}
 	choices := []Code{
 		FailingBackend, MissingEndpoint, ForeignBackend, UnexplainedSkew, NoEndpoints, NoLocalEndpoint, StaleEndpoint, FactsChanged,
 		AffinityCollapse, AffinityPerNode, RoundRobin, IdleAfterScaleOut, SkewAfterRestart, SlowToBalance, MeasurementArtefact,

@@ -80,6 +80,11 @@ func (c *checker) measure(s *subject, e Expectation) (measurement, bool) {
 		return measurement{value: float64(sum.requests)}, true
 	case "connections":
 		return measurement{value: float64(sum.connections)}, true
+	case "openConnections":
+		if len(s.dropped) > 0 {
+			return measurement{missing: "not every connection has a row"}, true
+		}
+		return measurement{value: float64(s.mostOpen(c.rec, w))}, true
 	case "requestsPerSecond":
 		return measurement{value: c.pace(s, w, sum)}, true
 	case "deviations":

@@ -6,7 +6,7 @@ func Codes() []Code {
 		Balanced, ConnectionPinning, TooFewConnections, IdleBackends, UnevenConnectionLoad, UnexplainedSkew, RoundRobin, ForeignBackend, FailingBackend, MissingEndpoint,
 		LocalPolicyImbalance, TopologyImbalance, NoLocalEndpoint, NoEndpoints, StaleEndpoint,
 		AffinityHeld, AffinityBroken, AffinityExpired, AffinityCapacity, AffinityPerNode, AffinityCollapse, StickyToWrongPod,
-		SourceIPPreserved, SourceIPLost, HairpinSNAT, CrossNodeHops,
+		SourceIPPreserved, SourceIPLost, HairpinSNAT, CrossNodeHops, SNATPortPressure,
 		IdleAfterScaleOut, SkewAfterRestart, SlowToBalance,
 		TooFewUnits, GeneratorLimited, FactsChanged, MeasurementArtefact,
 	}

@@ -42,6 +42,7 @@ func (j *judge) split(s *subject) {
 
 // doubts notes what the stream cannot tell.
 func (j *judge) doubts(s *subject) {
+	j.doubtConnects(s)
 	if !s.modelled {
 		for _, x := range s.strata {
 			if x.at.Outcome == Unknown {
@@ -73,7 +74,7 @@ func (j *judge) doubts(s *subject) {
 	if s.unit == unitClientIP && len(s.dropped) > 0 {
 		j.note("%s: affinity is judged by the %d connections that have rows, of %d.", s.name, len(s.rows), s.opened())
 	}
-	if s.unknown > 0 {
+	if s.unknown > 0 && len(s.backends) > 1 { // else it is the one that all are meant for
 		part := float64(s.unknown) / float64(s.unknown+s.size())
 		text := fmt.Sprintf("%s: %d of the %s that should have been answered were not (%s), and which pods they were meant for is not known", s.name, s.unknown, answerable(s.unit), percent(part))
 		if part > unknownMost {

@@ -84,6 +84,7 @@ func specimens() map[analyze.Code]func() *record.Record {
 		analyze.SourceIPPreserved: play(web(simulate.Stream{Connections: 40}, three...)),
 		analyze.SourceIPLost:      play(outside(false, three...)),
 		analyze.HairpinSNAT:       func() *record.Record { return hairpin(web(simulate.Stream{Connections: 60}, three...).Record()) },
+		analyze.SNATPortPressure:  rush{through: 424, first: 600, ends: 2.5}.record,
 		analyze.CrossNodeHops:     play(web(simulate.Stream{Connections: 30, Requests: 3}, three...)),
 		analyze.IdleAfterScaleOut: play(growing(10, math.Inf(1))),
 		analyze.SkewAfterRestart:  play(restarting(60)),

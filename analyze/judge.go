@@ -21,6 +21,7 @@ type judge struct {
 	notes    []string
 	ends     *BothEnds
 	servers  []ServerLoad
+	snat     map[snatKey]*snatUse // made when first asked for
 }
 
 // conclude runs all checks. Each looks at one thing and adds what it finds; Balanced comes last as it depends on the others.
@@ -30,7 +31,7 @@ func (j *judge) conclude() {
 			j.noEndpoints, j.noLocalEndpoint, j.localPolicy, j.topology, j.foreign,
 			j.unexplained, j.pinning, j.oneAddress, j.tooFewConnections, j.unevenLoad, j.inTurn, j.turns, j.idle, j.tooFewUnits,
 			j.changes, j.staleEndpoints,
-			j.affinityHeld, j.affinityBroken, j.sessionsHeld, j.sources, j.hairpin, j.crossNode, j.artefacts, j.doubts,
+			j.affinityHeld, j.affinityBroken, j.sessionsHeld, j.sources, j.hairpin, j.crossNode, j.snatPressure, j.artefacts, j.doubts,
 		} {
 			check(s)
 		}

@@ -242,6 +242,7 @@ const (
 	SourceIPLost         Code = "SourceIPLost"
 	HairpinSNAT          Code = "HairpinSNAT"
 	CrossNodeHops        Code = "CrossNodeHops"
+	SNATPortPressure     Code = "SNATPortPressure"
 	IdleAfterScaleOut    Code = "IdleAfterScaleOut"
 	SkewAfterRestart     Code = "SkewAfterRestart"
 	SlowToBalance        Code = "SlowToBalance"

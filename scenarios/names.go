@@ -10,7 +10,7 @@ func FindingCodes() []string {
 		"LocalPolicyImbalance", "TopologyImbalance", "NoLocalEndpoint", "NoEndpoints", "StaleEndpoint",
 		"AffinityHeld", "AffinityBroken", "AffinityExpired", "AffinityCapacity", "AffinityPerNode", "AffinityCollapse",
 		"StickyToWrongPod",
-		"SourceIPPreserved", "SourceIPLost", "HairpinSNAT", "CrossNodeHops",
+		"SourceIPPreserved", "SourceIPLost", "HairpinSNAT", "CrossNodeHops", "SNATPortPressure",
 		"IdleAfterScaleOut", "SkewAfterRestart", "SlowToBalance",
 		"TooFewUnits", "GeneratorLimited", "FactsChanged", "MeasurementArtefact",
 	}
@@ -19,7 +19,7 @@ func FindingCodes() []string {
 // Metrics returns the metrics an expectation may name: numbers of a stream, in the order of the documentation.
 func Metrics() []string {
 	metrics := []string{
-		"maxOverMean", "cv", "gini", "jain", "effectiveBackends", "idleBackends", "backends", "dispersion", "requests", "connections",
+		"maxOverMean", "cv", "gini", "jain", "effectiveBackends", "idleBackends", "backends", "dispersion", "requests", "connections", "openConnections",
 		"requestsPerSecond", "errors.total", "failedShare",
 	}
 	for _, kind := range []string{"refused", "timeout", "reset", "status", "dns", "parse", "other"} {
