@@ -574,6 +574,32 @@ func TestSourcesInEveryProtocol(t *testing.T) {
 	}
 }
 
+func TestPortsInEveryProtocolThatHasThem(t *testing.T) {
+	for _, s := range speeches() {
+		if can, _ := abilities(s.protocol); can&canPorts == 0 {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			p, first := startPod(t, "a", "127.0.0.1"), freePorts(t, 4)
+			got := runPlan(t, s.planFor(p, func(plan *Plan) {
+				plan.Requests, plan.Duration, plan.Connections = 8, 0, 4
+				plan.SourcePorts = &record.PortRange{From: first, To: first + 3}
+			}))
+			var from, want []string
+			for _, row := range got.byID() {
+				from = append(from, row.Observed)
+			}
+			slices.Sort(from)
+			for i := range 4 {
+				want = append(want, "127.0.0.1:"+strconv.Itoa(first+i))
+			}
+			if diff := cmp.Diff(want, from); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestChurnReplacesConnectionsInEveryProtocol(t *testing.T) {
 	t.Parallel()
 	for _, s := range speeches() {
