@@ -28,7 +28,7 @@ func (j *judge) split(s *subject) {
 			split++
 		}
 	}
-	if split == 0 || !slices.Contains([]string{"clusterIP", "nodePort", "podIP"}, s.plan.Target) {
+	if split == 0 || s.mesh() != nil || !slices.Contains([]string{"clusterIP", "nodePort", "podIP"}, s.plan.Target) {
 		return
 	}
 	j.add(Finding{
