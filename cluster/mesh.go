@@ -99,10 +99,13 @@ func ruleObject(d Deployment) *unstructured.Unstructured {
 	}}
 }
 
-// loadBalancer is how sidecars are to choose, as Istio's API has it.
+// loadBalancer is how sidecars are to choose, as Istio's API has it. Zones have no say in it, whatever the mesh has set for all
+// rules: every sidecar then knows the same pods, and makes the same ring of them.
 func loadBalancer(b scenarios.LoadBalancer) map[string]any {
+	out := map[string]any{"localityLbSetting": map[string]any{"enabled": false}}
 	if b.ConsistentHash == nil {
-		return map[string]any{"simple": b.Simple}
+		out["simple"] = b.Simple
+		return out
 	}
 	hash := map[string]any{}
 	switch h := b.ConsistentHash; {
@@ -117,7 +120,8 @@ func loadBalancer(b scenarios.LoadBalancer) map[string]any {
 	if ring := b.ConsistentHash.RingHash; ring != nil {
 		hash["ringHash"] = map[string]any{"minimumRingSize": int64(ring.MinimumRingSize)}
 	}
-	return map[string]any{"consistentHash": hash}
+	out["consistentHash"] = hash
+	return out
 }
 
 // protoSeconds writes a duration as protobuf's JSON does, which knows seconds only.

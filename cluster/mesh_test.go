@@ -103,6 +103,7 @@ func TestTheRuleSaysWhatTheScenarioDoes(t *testing.T) {
 		{hash(scenarios.ConsistentHash{UseSourceIP: true}), map[string]any{"consistentHash": map[string]any{"useSourceIp": true}}, record.Mesh{Policy: "sourceHash"}},
 	} {
 		d := deploymentOf(ruled(tc.b))
+		tc.want["localityLbSetting"] = map[string]any{"enabled": false}
 		want := map[string]any{
 			"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
 			"metadata": map[string]any{"name": "echo", "namespace": "podskew-d0", "labels": map[string]any{labelRun: "d0", labelManagedBy: "podskew"}},
