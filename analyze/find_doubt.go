@@ -16,6 +16,7 @@ func (j *judge) artefacts(s *subject) {
 	j.generatorLimited(s)
 	j.starved(s)
 	j.split(s)
+	j.pastSidecars(s)
 }
 
 // split says that single requests were dealt out where only connections can be.

@@ -201,3 +201,40 @@ func TestWhatPodsCountAreTheirSidecarsConnections(t *testing.T) {
 		t.Errorf("both ends %+v", r.BothEnds)
 	}
 }
+
+// TestSidecarsThatLeaveNoTrace: containers called as sidecars are, through which nothing is led. What kube-proxy chose is not to
+// be read as the mesh's choice.
+func TestSidecarsThatLeaveNoTrace(t *testing.T) {
+	pinned := func(requests int) [][]string {
+		return [][]string{slices.Repeat([]string{"echo-0"}, requests), slices.Repeat([]string{"echo-2"}, requests)}
+	}
+	own, turn := &record.StreamSession{Header: "X-S", Value: "podIP"}, 0
+	for name, tc := range map[string]struct {
+		m        record.Mesh
+		session  *record.StreamSession
+		seen     string
+		sessions [][]string
+		want     bool
+	}{
+		"a choice for each request that is none":          {record.Mesh{Policy: "random"}, nil, "10.78.1.200", pinned(50), true},
+		"only the clients' sidecars are passed by":        {record.Mesh{Policy: "leastRequest"}, nil, "127.0.0.6", pinned(50), true},
+		"turns that meet a connection where it was":       {record.Mesh{Policy: "roundRobin"}, nil, "127.0.0.6", pinned(50), false},
+		"turns that are none":                             {record.Mesh{Policy: "roundRobin"}, nil, "10.78.1.200", pinned(50), true},
+		"a hash that looks held, and right":               {record.Mesh{Policy: "headerHash", Header: "X-S"}, own, "10.78.1.200", pinned(50), true},
+		"a hash that is":                                  {record.Mesh{Policy: "headerHash", Header: "X-S"}, own, "127.0.0.6", pinned(50), false},
+		"too little to tell":                              {record.Mesh{Policy: "random"}, nil, "10.78.1.200", pinned(10), false},
+		"addresses that are kept, and a choice all along": {record.Mesh{Policy: "random"}, nil, "10.78.1.200", dealt(2, 50, func() int { turn++; return turn % 3 }), false},
+	} {
+		rec := meshRecord(3, tc.m, tc.session, tc.sessions...)
+		for i := range rec.Tallies {
+			rec.Tallies[i].Observed = tc.seen
+		}
+		f := findingOf(reportOn(t, rec), analyze.MeasurementArtefact)
+		if (f != nil) != tc.want {
+			t.Errorf("%s: finding %+v", name, f)
+		}
+		if f != nil && (!strings.Contains(f.Summary, "the clients' sidecars left no trace") || strings.Contains(f.Summary, "own addresses") != (tc.seen != "127.0.0.6")) {
+			t.Errorf("%s: %s", name, f.Summary)
+		}
+	}
+}
