@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"github.com/podskew/podskew/analyze"
+	"github.com/podskew/podskew/record"
 	"github.com/podskew/podskew/report"
 )
 
@@ -63,6 +66,32 @@ spec:
                             useSourceIp: {type: boolean}
                             httpCookie: {type: object, required: [name], properties: {name: {type: string}, ttl: {type: string}}}
                             ringHash: {type: object, properties: {minimumRingSize: {type: integer, minimum: 0}}}
+`
+
+// emptySidecar puts a container that is called as a sidecar is into each pod of namespaces that ask for sidecars. Nothing is led
+// through it: it stands for a mesh whose interception does not work.
+const emptySidecar = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: empty-sidecar}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {istio-injection: enabled}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  mutations:
+    - patchType: JSONPatch
+      jsonPatch:
+        expression: >
+          [JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
+            name: "istio-proxy", image: "podskew.dev/pod:dev", imagePullPolicy: "IfNotPresent",
+            args: ["echo", "--listen=127.0.0.1:18081", "--listen-tls=", "--listen-tcp=", "--listen-udp="]}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: empty-sidecar}
+spec: {policyName: empty-sidecar}
 `
 
 // byCookie is a rule with all that those of the library do not have.
@@ -122,17 +151,23 @@ func newIstioLab(t *testing.T) *istioLab {
 	return l
 }
 
+// create makes an object that has no namespace.
+func (l *istioLab) create(t *testing.T, group, resource, text string) {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	api := l.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource})
+	if _, err := api.Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // install gives the API server Istio's API, and notes the rules that come.
 func (l *istioLab) install(t *testing.T) {
 	t.Helper()
-	crd := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(rulesAPI), &crd.Object); err != nil {
-		t.Fatal(err)
-	}
-	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	if _, err := l.dynamic.Resource(crds).Create(t.Context(), crd, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	l.create(t, "apiextensions.k8s.io", "customresourcedefinitions", rulesAPI)
 	rules := l.dynamic.Resource(schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"})
 	ctx, cancel := context.WithCancel(t.Context())
 	var watcher sync.WaitGroup
@@ -173,7 +208,8 @@ func (l *istioLab) note(ctx context.Context, rule *unstructured.Unstructured) {
 }
 
 // TestScenariosOfIstioWithoutIstio: where the API is not there they are skipped, and where only the API is there they say that
-// nobody put sidecars into the pods. Nothing is left behind, and whatever else runs is as it was.
+// nobody put sidecars into the pods. Where sidecars lead nothing through themselves the report says that. Nothing is left
+// behind, and whatever else runs is as it was.
 func TestScenariosOfIstioWithoutIstio(t *testing.T) {
 	l := newIstioLab(t)
 	names := []string{"istio-header-hash", "istio-round-robin", "by-cookie.yaml", "without.yaml"}
@@ -208,6 +244,7 @@ func TestScenariosOfIstioWithoutIstio(t *testing.T) {
 		t.Errorf("exit code %d\n%s", r.code, r.stderr)
 	}
 	l.checkRules(t)
+	l.besideSidecars(t)
 
 	left, err := l.admin.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "podskew.dev/run"})
 	if err != nil || len(left.Items) > 0 {
@@ -215,6 +252,32 @@ func TestScenariosOfIstioWithoutIstio(t *testing.T) {
 	}
 	if clean := l.ok(t, "clean"); !strings.Contains(clean.stdout, "nothing to clean") {
 		t.Errorf("the runs left something:\n%s", clean.stdout)
+	}
+}
+
+// besideSidecars runs where pods have a sidecar and traffic does not pass it: with another container in all pods the run goes
+// through, and its report does not take kube-proxy's choice for the mesh's.
+func (l *istioLab) besideSidecars(t *testing.T) {
+	t.Helper()
+	policy, binding, _ := strings.Cut(emptySidecar, "---\n")
+	l.create(t, "admissionregistration.k8s.io", "mutatingadmissionpolicies", policy)
+	l.create(t, "admissionregistration.k8s.io", "mutatingadmissionpolicybindings", binding)
+	var r result
+	until(t, time.Minute, "pods get sidecars", func() bool {
+		r = l.run(t, "run", "istio-round-robin", "--cluster", "lab", "-o", "json")
+		return strings.HasPrefix(r.stdout, "{")
+	})
+	rep := reportOf(t, r.stdout)
+	if r.code != 1 || rep.Passed || !slices.Contains(codes(rep), analyze.MeasurementArtefact) || !strings.Contains(r.stderr, "the clients' sidecars know the endpoints") {
+		t.Errorf("exit code %d, findings %q\n%s", r.code, codes(rep), r.stderr)
+	}
+	if b := rep.BothEnds; b == nil || b.Requests != 1200 || b.PodRequests != 1200 {
+		t.Errorf("both ends %+v", b)
+	}
+	want := &record.Mesh{Name: "istio", Image: "podskew.dev/pod:dev", Service: "echo", Policy: "roundRobin"}
+	rec := readRecord(t, filepath.Join(l.dir, "runs", rep.Run.ID))
+	if diff := cmp.Diff(want, rec.Facts.Mesh); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
 	}
 }
 
