@@ -89,7 +89,8 @@ func (p path) gatewayPolicy(g *record.Gateway, n, proxies int) (unit, reason, un
 		return unitRequest, fmt.Sprintf("%s gives each request to the one of %d pods with the fewest under way", g.Proxy, n),
 			"how many requests are under way at each pod decides, and not chance", ""
 	case policyHeader:
-		return p.hashedHeader(g.Proxy, g.Header, n, g.Proxy == proxyCaddy)
+		unit, reason, untested = p.hashedHeader(g.Proxy, g.Header, n, g.Proxy == proxyCaddy)
+		return unit, reason, untested, ""
 	case policyCookie:
 		reason := fmt.Sprintf("%s chooses one of %d pods for a session's first request and remembers it by a cookie", g.Proxy, n)
 		switch {
@@ -105,17 +106,17 @@ func (p path) gatewayPolicy(g *record.Gateway, n, proxies int) (unit, reason, un
 
 // hashedHeader says what a hash of a header onto n pods makes of requests. It is even if no pod has a larger part of the
 // keys than another, unlike on a ring.
-func (p path) hashedHeader(by, header string, n int, even bool) (unit, reason, untested string, how choice) {
+func (p path) hashedHeader(by, header string, n int, even bool) (unit, reason, untested string) {
 	reason = fmt.Sprintf("%s hashes the header %s onto %d pods", by, header, n)
 	switch session := p.stream.Session; {
 	case session == nil || session.Header != header:
-		return unitRequest, reason, fmt.Sprintf("clients do not send the header %s, and what a hash of nothing leads to is the proxy's affair", header), ""
+		return unitRequest, reason, fmt.Sprintf("clients do not send the header %s, and what a hash of nothing leads to is the proxy's affair", header)
 	case session.Value == "podIP" || session.Value == "podName":
-		return unitSession, reason, fmt.Sprintf("sessions have no more than %d keys, the pods' own, and a hash gives each of these its pod, not chance", n), ""
+		return unitSession, reason, fmt.Sprintf("sessions have no more than %d keys, the pods' own, and a hash gives each of these its pod, not chance", n)
 	case !even:
-		return unitSession, reason, onARing, ""
+		return unitSession, reason, onARing
 	}
-	return unitSession, reason, "", ""
+	return unitSession, reason, ""
 }
 
 // onARing is why the pods' parts of the keys are not equal.

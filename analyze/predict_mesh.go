@@ -37,30 +37,30 @@ func (p path) dealtBySidecar(m *record.Mesh) Prediction {
 		return p.unknown("there is no ready pod for the client's sidecar to choose, and what it answers then is its own affair")
 	}
 	r := Prediction{Decider: p.ownNode()}
-	r.Unit, r.Reason, r.Untested, r.choice = p.meshPolicy(m, len(ready))
+	r.Unit, r.Reason, r.Untested = p.meshPolicy(m, len(ready))
 	return p.spread(r, ready, func(record.Endpoint) SourceClass { return Loopback })
 }
 
 // meshPolicy says what a sidecar chooses a pod for, how, and why chance has no part in it where it has none.
-func (p path) meshPolicy(m *record.Mesh, n int) (unit, reason, untested string, how choice) {
+func (p path) meshPolicy(m *record.Mesh, n int) (unit, reason, untested string) {
 	session := p.stream.Session
 	switch m.Policy {
 	case policyRandom:
-		return unitRequest, fmt.Sprintf("%s draws one of %d pods for each request", bySidecar, n), "", ""
+		return unitRequest, fmt.Sprintf("%s draws one of %d pods for each request", bySidecar, n), ""
 	case policyTurns:
 		return unitRequest, fmt.Sprintf("%s deals requests to %d pods in turn", bySidecar, n),
-			"each worker of each sidecar takes turns of its own, so counting decides and not chance", ""
+			"each worker of each sidecar takes turns of its own, so counting decides and not chance"
 	case policyLeastRequest:
 		return unitRequest, fmt.Sprintf("%s draws two of %d pods for each request, and takes the one with fewer under way", bySidecar, n),
-			"how many requests are under way at each pod decides, and not chance alone", ""
+			"how many requests are under way at each pod decides, and not chance alone"
 	case policyHeader:
 		return p.hashedHeader(bySidecar, m.Header, n, false)
 	case policyCookieHash:
 		reason := fmt.Sprintf("%s hashes the cookie %s onto %d pods, and makes one where there is none", bySidecar, m.Cookie, n)
 		if session == nil || !session.Cookie {
-			return unitRequest, reason, "clients do not send the cookie back, so each request is a first one", ""
+			return unitRequest, reason, "clients do not send the cookie back, so each request is a first one"
 		}
-		return unitSession, reason, onARing, ""
+		return unitSession, reason, onARing
 	}
-	return unitRequest, fmt.Sprintf("%s chooses among %d pods by %s", bySidecar, n, m.Policy), "a hash of the client's address decides, and not chance", ""
+	return unitRequest, fmt.Sprintf("%s chooses among %d pods by %s", bySidecar, n, m.Policy), "a hash of the client's address decides, and not chance"
 }

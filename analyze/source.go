@@ -25,7 +25,7 @@ const (
 )
 
 // sidecarIPv6 is what Istio's sidecars hand connections over from on IPv6. On IPv4 they do so from 127.0.0.6, which is loopback.
-var sidecarIPv6 = netip.MustParseAddr("::6")
+const sidecarIPv6 = "::6"
 
 // classify says whose address observed is, as a pod saw it from agent through dialled, and on which node that is, if on one.
 // A node's address is not enough to look for: masquerading towards a pod of the same node leaves the gateway of its pods.
@@ -52,7 +52,7 @@ func classify(facts *record.Facts, st *record.Stream, agent record.AgentRef, dia
 		return ServiceVIP, ""
 	case isPodAddress(facts, ip):
 		return ProxyPod, node
-	case ip.IsLoopback(), facts.Mesh != nil && ip == sidecarIPv6:
+	case ip.IsLoopback(), facts.Mesh != nil && ip.String() == sidecarIPv6:
 		return Loopback, ""
 	case ip.IsLinkLocalUnicast():
 		return LinkLocal, ""
