@@ -16,6 +16,7 @@ func (j *judge) artefacts(s *subject) {
 	j.generatorLimited(s)
 	j.starved(s)
 	j.split(s)
+	j.pastSidecars(s)
 }
 
 // split says that single requests were dealt out where only connections can be.
@@ -28,7 +29,7 @@ func (j *judge) split(s *subject) {
 			split++
 		}
 	}
-	if split == 0 || !slices.Contains([]string{"clusterIP", "nodePort", "podIP"}, s.plan.Target) {
+	if split == 0 || s.mesh() != nil || !slices.Contains([]string{"clusterIP", "nodePort", "podIP"}, s.plan.Target) {
 		return
 	}
 	j.add(Finding{

@@ -40,6 +40,9 @@ func sessionEvidence(s *subject, r *Sessions, share float64) map[string]any {
 	if g := s.now.facts.Gateway; g != nil {
 		e["proxy"], e["policy"], e["upstream"] = g.Proxy, g.Policy, g.Upstream
 	}
+	if m := s.mesh(); m != nil {
+		e["proxy"], e["policy"] = m.Name, m.Policy
+	}
 	if r.Named > 0 {
 		e["named"], e["right"], e["rightPod"] = r.Named, r.Right, float64(r.Right)/float64(r.Named)
 	}
@@ -99,12 +102,16 @@ func (j *judge) sessionsScattered(s *subject, r *Sessions, share float64) {
 	if s.unit != unitSession || s.changed {
 		return // nobody is asked to hold them, or the pods changed
 	}
+	who, each := "gateway", "gateway's pods"
+	if s.mesh() != nil {
+		who, each = "mesh", "clients' sidecars"
+	}
 	j.add(Finding{
 		Code: AffinityBroken, Severity: Error, Stream: s.name,
-		Summary: fmt.Sprintf("%d of %d sessions (%s) kept to one pod; on average one pod got %s of a session's requests, where the gateway's policy is to send all of them to one",
-			r.Held, r.Count, r.By, percent(share)),
+		Summary: fmt.Sprintf("%d of %d sessions (%s) kept to one pod; on average one pod got %s of a session's requests, where the %s's policy is to send all of them to one",
+			r.Held, r.Count, r.By, percent(share), who),
 		Evidence: sessionEvidence(s, r, share),
-		Remedies: []Remedy{{What: "see whether the gateway's pods know different backends, or mark them down at times: each hashes onto, or remembers, what it knows"}},
+		Remedies: []Remedy{{What: "see whether the " + each + " know different backends, or mark them down at times: each hashes onto, or remembers, what it knows"}},
 	})
 }
 

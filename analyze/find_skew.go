@@ -58,7 +58,11 @@ func (j *judge) skewOf(t *trial, stream, unit string, reused bool) {
 	}
 	evidence := t.evidence()
 	if node := j.nodeAtFault(t); node != nil {
-		summary += fmt.Sprintf("; only where kube-proxy on %s chose: %s", node.name, node.text)
+		who := "kube-proxy"
+		if t.streams[0].mesh() != nil {
+			who = "a sidecar"
+		}
+		summary += fmt.Sprintf("; only where %s on %s chose: %s", who, node.name, node.text)
 		evidence["node"] = node.name
 	}
 	j.add(Finding{

@@ -67,6 +67,8 @@ func (t *traffic) keptBecause() string {
 		return fmt.Sprintf(": the gateway told them by PROXY protocol on %d of %d connections", t.proxied(), len(t.rows))
 	case t.plan.Target == "nodePort" && t.externalPolicy() == "Local":
 		return ", as externalTrafficPolicy is Local"
+	case t.mesh() != nil:
+		return ": the sidecars hand them on"
 	case t.plan.Target == "clusterIP" && t.plan.Vantage == "pod":
 		return ": kube-proxy leaves the addresses of pods alone"
 	}

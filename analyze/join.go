@@ -69,8 +69,11 @@ func bothEnds(rec *record.Record, streams []*traffic) *BothEnds {
 			}
 			b.Unanswered += s.unansweredRequests()
 		}
-		if t.plan.Target == "gateway" {
+		switch {
+		case t.plan.Target == "gateway":
 			b.WhyNot = "the pods count the gateway's connections, which are not the clients'"
+		case t.mesh() != nil:
+			b.WhyNot = "the pods count their sidecars' connections, which are not the clients'"
 		}
 		for _, c := range t.rows {
 			if len(c.Others) > 0 {

@@ -133,7 +133,7 @@ func (t *traffic) pathOf(strata []*stratum) Path {
 func (t *traffic) setting() (field, value string) {
 	s := findService(t.facts, t.plan.Service)
 	switch {
-	case s == nil, s.Headless, t.plan.Target == "podIP", t.plan.Target == "gateway":
+	case s == nil, s.Headless, t.plan.Target == "podIP", t.plan.Target == "gateway", t.mesh() != nil:
 		return "", ""
 	case t.plan.Target == "clusterIP":
 		return "internalTrafficPolicy", s.InternalTrafficPolicy

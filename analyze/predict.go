@@ -45,7 +45,7 @@ func ofConnections(unit string) bool { return unit == unitConnection || unit == 
 type Prediction struct {
 	Outcome  Outcome
 	Reason   string             // one clause: why that outcome, and which policy
-	Decider  string             // node whose kube-proxy chooses, or the client's where the client does; "" if that cannot be told
+	Decider  string             // node whose kube-proxy chooses, or the client's where it does itself or its sidecar; "" if that cannot be told
 	Policy   Policy             // in force; "" where kube-proxy does not choose, and without a model
 	Unit     string             // connection, flow, clientIP or request
 	KeyedOn  SourceClass        // with Unit clientIP, whose address the deciding node sees: client or client-node
@@ -85,6 +85,9 @@ func (a *atlas) predict(st *record.Stream, agent record.AgentRef, addr record.Ad
 	}
 	switch st.Target {
 	case "clusterIP":
+		if m := a.mesh(st); m != nil {
+			return p.dealtBySidecar(m)
+		}
 		return p.clusterIP()
 	case "nodePort":
 		return p.nodePort()

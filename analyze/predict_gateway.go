@@ -73,8 +73,7 @@ func (p path) dealtByGateway(g *record.Gateway, pods []record.Pod) Prediction {
 
 // gatewayPolicy says what a gateway chooses a pod for, how, and why chance has no part in it where it has none.
 func (p path) gatewayPolicy(g *record.Gateway, n, proxies int) (unit, reason, untested string, how choice) {
-	session := p.stream.Session
-	switch g.Policy {
+	switch session := p.stream.Session; g.Policy {
 	case policyRandom:
 		return unitRequest, fmt.Sprintf("%s draws one of %d pods for each request", g.Proxy, n), "", ""
 	case policyTurns, "":
@@ -90,16 +89,8 @@ func (p path) gatewayPolicy(g *record.Gateway, n, proxies int) (unit, reason, un
 		return unitRequest, fmt.Sprintf("%s gives each request to the one of %d pods with the fewest under way", g.Proxy, n),
 			"how many requests are under way at each pod decides, and not chance", ""
 	case policyHeader:
-		reason := fmt.Sprintf("%s hashes the header %s onto %d pods", g.Proxy, g.Header, n)
-		switch {
-		case session == nil || session.Header != g.Header:
-			return unitRequest, reason, fmt.Sprintf("clients do not send the header %s, and what a hash of nothing leads to is the proxy's affair", g.Header), ""
-		case session.Value == "podIP" || session.Value == "podName":
-			return unitSession, reason, fmt.Sprintf("sessions have no more than %d keys, the pods' own, and a hash gives each of these its pod, not chance", n), ""
-		case g.Proxy != proxyCaddy:
-			return unitSession, reason, "which part of the keys each pod has is up to where the hash puts it on the ring", ""
-		}
-		return unitSession, reason, "", ""
+		unit, reason, untested = p.hashedHeader(g.Proxy, g.Header, n, g.Proxy == proxyCaddy)
+		return unit, reason, untested, ""
 	case policyCookie:
 		reason := fmt.Sprintf("%s chooses one of %d pods for a session's first request and remembers it by a cookie", g.Proxy, n)
 		switch {
@@ -112,6 +103,24 @@ func (p path) gatewayPolicy(g *record.Gateway, n, proxies int) (unit, reason, un
 	}
 	return unitRequest, fmt.Sprintf("%s chooses among %d pods by %s", g.Proxy, n, g.Policy), "a hash of the client's address decides, and not chance", ""
 }
+
+// hashedHeader says what a hash of a header onto n pods makes of requests. It is even if no pod has a larger part of the
+// keys than another, unlike on a ring.
+func (p path) hashedHeader(by, header string, n int, even bool) (unit, reason, untested string) {
+	reason = fmt.Sprintf("%s hashes the header %s onto %d pods", by, header, n)
+	switch session := p.stream.Session; {
+	case session == nil || session.Header != header:
+		return unitRequest, reason, fmt.Sprintf("clients do not send the header %s, and what a hash of nothing leads to is the proxy's affair", header)
+	case session.Value == "podIP" || session.Value == "podName":
+		return unitSession, reason, fmt.Sprintf("sessions have no more than %d keys, the pods' own, and a hash gives each of these its pod, not chance", n)
+	case !even:
+		return unitSession, reason, onARing
+	}
+	return unitSession, reason, ""
+}
+
+// onARing is why the pods' parts of the keys are not equal.
+const onARing = "which part of the keys each pod has is up to where the hash puts it on the ring"
 
 // seenThrough is the class of the address that a pod should see of a client behind the gateway: the gateway's or, by PROXY
 // protocol, the client's as the gateway saw it.

@@ -24,6 +24,9 @@ const (
 	UnknownSource SourceClass = "unknown"
 )
 
+// sidecarIPv6 is what Istio's sidecars hand connections over from on IPv6. On IPv4 they do so from 127.0.0.6, which is loopback.
+const sidecarIPv6 = "::6"
+
 // classify says whose address observed is, as a pod saw it from agent through dialled, and on which node that is, if on one.
 // A node's address is not enough to look for: masquerading towards a pod of the same node leaves the gateway of its pods.
 func classify(facts *record.Facts, st *record.Stream, agent record.AgentRef, dialled record.Address, observed string) (SourceClass, string) {
@@ -49,7 +52,7 @@ func classify(facts *record.Facts, st *record.Stream, agent record.AgentRef, dia
 		return ServiceVIP, ""
 	case isPodAddress(facts, ip):
 		return ProxyPod, node
-	case ip.IsLoopback():
+	case ip.IsLoopback(), facts.Mesh != nil && ip.String() == sidecarIPv6:
 		return Loopback, ""
 	case ip.IsLinkLocalUnicast():
 		return LinkLocal, ""

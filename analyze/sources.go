@@ -69,6 +69,8 @@ func (t *traffic) rewritten(s *stratum, pod string, class SourceClass, node stri
 		return "the gateway, " + t.now.facts.Gateway.Proxy, "it ends the client's connection and opens its own"
 	case expected && t.plan.Target == "gateway":
 		return "kube-proxy on the node that was dialled", "externalTrafficPolicy: Cluster of the gateway's Service"
+	case expected && class == Loopback && t.mesh() != nil:
+		return "the sidecar of the pod", "it ends the connection of the client's sidecar and opens its own, on loopback"
 	case expected && class == DockerGateway:
 		return "the container engine of the host", "a published port"
 	case expected && s.agent.Name == pod:

@@ -87,7 +87,7 @@ func endOf(p *corev1.Pod) string {
 	}
 	for _, c := range p.Status.ContainerStatuses {
 		if t := c.State.Terminated; t != nil {
-			return "ended with " + exitWords(t)
+			return whose(c.Name) + "ended with " + exitWords(t)
 		}
 	}
 	return ""

@@ -115,9 +115,9 @@ func (r *Run) WaitProgrammed(ctx context.Context, probe Probe) error {
 	for _, p := range r.canaryProbes() {
 		g.Go(func() error {
 			if err := p.answered(gctx, probe); err != nil {
-				return err
+				return r.withSidecar(p, err)
 			}
-			if p.node != "" {
+			if p.node != "" && !meshed(r.d.Scenario) {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				r.programmed[p.node] = true

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podskew/podskew/scenarios"
@@ -37,8 +38,9 @@ type Config struct {
 // Cluster is a connection to one API server. It is safe for concurrent use and needs no closing.
 type Cluster struct {
 	client   kubernetes.Interface
-	http     *http.Client // the same credentials, without client-side limits: for streams through the API server
-	base     *url.URL     // of the API server
+	dynamic  dynamic.Interface // for what Kubernetes has no types of
+	http     *http.Client      // the same credentials, without client-side limits: for streams through the API server
+	base     *url.URL          // of the API server
 	provider string
 	context  string // the kubeconfig's
 	version  string // of the API server

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -42,12 +43,15 @@ func Connect(ctx context.Context, cfg Config) (*Cluster, error) {
 	if c.base, _, err = rest.DefaultServerUrlFor(rc); err != nil {
 		return nil, fmt.Errorf("reading the server's address in %s: %w", source(cfg, name), err)
 	}
-	// Both clients share connections: a second one would cost a second TLS handshake.
+	// All clients share connections: a second one would cost a second TLS handshake.
 	client, err := kubernetes.NewForConfigAndClient(rc, c.http)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", source(cfg, name), err)
 	}
 	c.client = client
+	if c.dynamic, err = dynamic.NewForConfigAndClient(rc, c.http); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", source(cfg, name), err)
+	}
 	return c, c.hello(ctx, source(cfg, name))
 }
 

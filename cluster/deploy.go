@@ -173,6 +173,9 @@ func (r *Run) ready(ctx context.Context, agents []agent, tell func(string)) ([]*
 
 // complete takes up what is known once all pods are ready, and waits for their endpoints.
 func (r *Run) complete(ctx context.Context, pods []*corev1.Pod, tell func(string)) error {
+	if err := r.meetSidecars(pods); err != nil {
+		return err
+	}
 	var first *corev1.Pod
 	addresses := map[string][]string{}
 	for _, p := range pods {
@@ -238,6 +241,7 @@ func (r *Run) prepare(ctx context.Context) error {
 		}
 		return r.applyGatewayServices(gctx)
 	})
+	g.Go(func() error { return r.applyRule(gctx) })
 	return g.Wait()
 }
 
@@ -289,7 +293,7 @@ func step(what string, err error) error {
 }
 
 func (r *Run) explained(ctx context.Context, err error) error {
-	return r.c.explainFor(ctx, r.Namespace(), r.d.Scenario.Spec.Events, err)
+	return r.c.explainFor(ctx, r.Namespace(), demandOf(r.d.Scenario), err)
 }
 
 func (r *Run) serviceWords() string {

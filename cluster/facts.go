@@ -57,6 +57,7 @@ func (r *Run) Facts(ctx context.Context, zero time.Time) (record.Facts, error) {
 	if out.Gateway = r.gatewayFact(); r.gateway != nil {
 		out.Services = append(out.Services, serviceFact(r.gateway))
 	}
+	out.Mesh = r.meshFact()
 	return out, nil
 }
 
@@ -189,7 +190,9 @@ func podFacts(items []corev1.Pod) []record.Pod {
 			Ready: podReady(p), HostNetwork: p.Spec.HostNetwork, Standby: inStandby(p),
 		}
 		for _, c := range p.Status.ContainerStatuses {
-			fact.Restarts += int(c.RestartCount)
+			if whose(c.Name) == "" { // what a sidecar does is not the pod's own new start
+				fact.Restarts += int(c.RestartCount)
+			}
 		}
 		out = append(out, fact)
 	}

@@ -17,9 +17,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
@@ -130,6 +132,8 @@ type world struct {
 	broken func(*corev1.Pod) // changes pods that would be ready
 
 	ingress []corev1.LoadBalancerIngress // of Services of type LoadBalancer
+
+	rules *dynamicfake.FakeDynamicClient // has what Kubernetes has no types of
 }
 
 func newWorld(nodes ...*corev1.Node) *world {
@@ -137,7 +141,11 @@ func newWorld(nodes ...*corev1.Node) *world {
 	for _, n := range nodes {
 		objects = append(objects, n)
 	}
-	w := &world{Clientset: fake.NewClientset(objects...)}
+	w := &world{Clientset: fake.NewClientset(objects...), rules: dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())}
+	w.rules.PrependReactor("patch", "*", func(a k8stesting.Action) (bool, runtime.Object, error) {
+		rule := &unstructured.Unstructured{}
+		return true, rule, rule.UnmarshalJSON(a.(k8stesting.PatchAction).GetPatch())
+	})
 	w.PrependReactor("patch", "services", w.service)
 	w.PrependReactor("list", "pods", w.pods)
 	w.PrependReactor("list", "endpointslices", w.slices)
@@ -147,7 +155,7 @@ func newWorld(nodes ...*corev1.Node) *world {
 // cluster is a connection to w; raw requests go to handler, which may be nil.
 func (w *world) cluster(t *testing.T, handler http.Handler) *Cluster {
 	t.Helper()
-	c := &Cluster{client: w, provider: "lab", version: "v1.36.3", notes: &notes{}, base: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}
+	c := &Cluster{client: w, dynamic: w.rules, provider: "lab", version: "v1.36.3", notes: &notes{}, base: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}
 	c.http = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("connection refused") })}
 	if handler != nil {
 		s := httptest.NewServer(handler)

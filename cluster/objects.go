@@ -23,10 +23,15 @@ import (
 
 func namespaceObject(d Deployment, l *layout) *corev1ac.NamespaceApplyConfiguration {
 	level := "restricted"
-	if l.hostAgents() > 0 {
-		level = "privileged" // the only level that admits pods on the nodes' network
+	if l.hostAgents() > 0 || meshed(d.Scenario) {
+		// The only level that admits pods on the nodes' network, and the init container with which Istio, without its CNI plugin,
+		// leads a pod's traffic to its sidecar. podskew's own containers are what the level restricted asks for in any case.
+		level = "privileged"
 	}
 	labels := runLabels(d.RunID)
+	if key, value := injectionLabel(d.Scenario); key != "" {
+		labels[key] = value
+	}
 	for _, mode := range []string{"enforce", "audit", "warn"} {
 		labels["pod-security.kubernetes.io/"+mode] = level
 	}

@@ -116,7 +116,7 @@ func agentPod(d Deployment, a agent) *corev1ac.PodApplyConfiguration {
 	}
 	labels := roleLabels(d.RunID, roleAgent)
 	labels[labelClient] = a.client
-	return corev1ac.Pod(a.name, namespaceOf(d.RunID)).WithLabels(labels).WithSpec(spec)
+	return corev1ac.Pod(a.name, namespaceOf(d.RunID)).WithLabels(labels).WithAnnotations(besidesSidecar(d.Scenario, a)).WithSpec(spec)
 }
 
 // limits are the flags for what an agent may do beyond its defaults.

@@ -16,6 +16,8 @@ type RBAC struct {
 	Namespace string
 	// Events are those of the scenarios that the account is to run: some need rights of their own. nil: none do.
 	Events []scenarios.Event
+	// DestinationRule is whether one of these scenarios has one.
+	DestinationRule bool
 	// NeededOnly leaves out the rights that a run can do without.
 	NeededOnly bool
 }
@@ -72,7 +74,7 @@ func RBACManifest(o RBAC) string {
 	return b.String()
 }
 
-func (o RBAC) grants() []grant { return append(grants(), eventGrants(o.Events)...) }
+func (o RBAC) grants() []grant { return demand{o.Events, o.DestinationRule}.grants() }
 
 // role writes a role with the grants that are chosen, and its binding.
 func (o RBAC) role(b *strings.Builder, kind, name, namespace string, chosen func(grant) bool) {

@@ -90,9 +90,26 @@ func (r right) review(runNamespace string) *authorizationv1.SelfSubjectAccessRev
 	return &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: a}}
 }
 
-func rights(events []scenarios.Event) []right {
+// demand is what a scenario has that takes more rights than every run needs.
+type demand struct {
+	events []scenarios.Event
+	rule   bool // a DestinationRule
+}
+
+func demandOf(s *scenarios.Scenario) demand { return demand{s.Spec.Events, meshed(s)} }
+
+// grants are the table's, and those of the demand.
+func (d demand) grants() []grant {
+	out := append(grants(), eventGrants(d.events)...)
+	if d.rule {
+		out = append(out, ruleGrants()...)
+	}
+	return out
+}
+
+func rights(d demand) []right {
 	var out []right
-	for _, g := range append(grants(), eventGrants(events)...) {
+	for _, g := range d.grants() {
 		for _, v := range g.verbs {
 			out = append(out, right{g, v})
 		}
@@ -115,12 +132,12 @@ func (e *RightsError) Error() string {
 	return fmt.Sprintf("nothing was deployed: %s may not\n  %s", who, strings.Join(e.Missing, "\n  "))
 }
 
-// CheckRights asks the API server, before anything is deployed, whether the run may do all it needs to, its scenario's
-// events included; a *RightsError lists what it may not. Lacking rights that a run can do without become notes, as does an API server that does not say.
+// CheckRights asks the API server, before anything is deployed, whether the run may do all it needs to, what its
+// scenario has of its own included; a *RightsError lists what it may not. Lacking rights that a run can do without become notes, as does an API server that does not say.
 func (c *Cluster) CheckRights(ctx context.Context, runID string, s *scenarios.Scenario) error {
 	ctx, cancel := context.WithTimeout(ctx, rightsTimeout)
 	defer cancel()
-	missing, asked := c.missingRights(ctx, namespaceOf(runID), s.Spec.Events)
+	missing, asked := c.missingRights(ctx, namespaceOf(runID), demandOf(s))
 	if asked != nil {
 		if ctx.Err() != nil && context.Cause(ctx) == context.Canceled { //nolint:errorlint // the bare one: the caller gave up
 			return ctx.Err()
@@ -153,11 +170,11 @@ func (c *Cluster) user(ctx context.Context) string {
 // explain adds to a refusal what the user is not allowed to do, or what a quota means. A refusal by another admission
 // policy says so itself and stays as it is.
 func (c *Cluster) explain(ctx context.Context, namespace string, err error) error {
-	return c.explainFor(ctx, namespace, nil, err)
+	return c.explainFor(ctx, namespace, demand{}, err)
 }
 
-// explainFor is explain for a run with events.
-func (c *Cluster) explainFor(ctx context.Context, namespace string, events []scenarios.Event, err error) error {
+// explainFor is explain for a run that needs more than every run does.
+func (c *Cluster) explainFor(ctx context.Context, namespace string, more demand, err error) error {
 	if !apierrors.IsForbidden(err) {
 		return err
 	}
@@ -166,7 +183,7 @@ func (c *Cluster) explainFor(ctx context.Context, namespace string, events []sce
 	}
 	ctx, cancel := context.WithTimeout(ctx, rightsTimeout/2)
 	defer cancel()
-	all, _ := c.missingRights(ctx, namespace, events)
+	all, _ := c.missingRights(ctx, namespace, more)
 	var missing []string
 	for _, r := range all {
 		if !r.optional {
@@ -181,8 +198,8 @@ func (c *Cluster) explainFor(ctx context.Context, namespace string, events []sce
 
 // missingRights asks the API server about each right; what it does not answer does not count as missing. err is one of
 // the answers that did not come.
-func (c *Cluster) missingRights(ctx context.Context, namespace string, events []scenarios.Event) (missing []right, err error) {
-	all := rights(events)
+func (c *Cluster) missingRights(ctx context.Context, namespace string, more demand) (missing []right, err error) {
+	all := rights(more)
 	denied := make([]bool, len(all))
 	errs := make([]error, len(all))
 	var g errgroup.Group

@@ -41,7 +41,7 @@ func foreignWorld(t *testing.T, denied func(a *authorizationv1.ResourceAttribute
 }
 
 func TestEachRightThatIsLackingIsNamedBeforeAnythingIsDeployed(t *testing.T) {
-	for _, lacking := range rights(nil) {
+	for _, lacking := range rights(demand{}) {
 		t.Run(lacking.String(), func(t *testing.T) {
 			want := lacking.review(namespaceOf("d0")).Spec.ResourceAttributes
 			w, c := foreignWorld(t, func(a *authorizationv1.ResourceAttributes) bool { return cmp.Equal(a, want) })
@@ -107,7 +107,7 @@ func used(t *testing.T) map[string]bool {
 		}
 	}
 	r.nodeTrouble(t.Context(), "worker")
-	if _, err := tail(t.Context(), w, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: r.Namespace()}}, false); err != nil {
+	if _, err := tail(t.Context(), w, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Namespace: r.Namespace()}}, "", false); err != nil {
 		t.Fatal(err)
 	}
 	r.Close()
@@ -138,7 +138,7 @@ func used(t *testing.T) map[string]bool {
 
 func TestTheTableOfRightsIsWhatARunDoes(t *testing.T) {
 	granted := map[string]bool{}
-	for _, r := range rights(nil) {
+	for _, r := range rights(demand{}) {
 		r.name = ""
 		granted[r.String()] = true
 	}
@@ -210,7 +210,7 @@ func TestTheManifestGrantsTheTableAndNoMore(t *testing.T) {
 	}{{false, nil, 3}, {true, nil, 1}, {false, everyEvent(), 4}, {true, everyEvent(), 2}, {true, []scenarios.Event{{Restart: true}}, 1}} {
 		neededOnly := row.neededOnly
 		var want []string
-		for _, r := range rights(row.events) {
+		for _, r := range rights(demand{events: row.events}) {
 			names := []string(nil)
 			if r.name != "" {
 				names = []string{r.name}
@@ -236,7 +236,7 @@ func everyEvent() []scenarios.Event {
 }
 
 func TestEventsAskForTheRightsTheyNeedAndNoMore(t *testing.T) {
-	base := len(rights(nil))
+	base := len(rights(demand{}))
 	for _, row := range []struct {
 		event scenarios.Event
 		want  []string
@@ -256,7 +256,7 @@ func TestEventsAskForTheRightsTheyNeedAndNoMore(t *testing.T) {
 		{scenarios.Event{RestartKubeProxy: "all"}, []string{"list pods", "delete pods"}},
 	} {
 		var got []string
-		for _, r := range rights([]scenarios.Event{row.event})[base:] {
+		for _, r := range rights(demand{events: []scenarios.Event{row.event}})[base:] {
 			got = append(got, r.String())
 		}
 		if diff := cmp.Diff(row.want, got); diff != "" {

@@ -25,6 +25,7 @@ type Run struct {
 	// canaryName is the canary without an address, where there are two; else the same as canary.
 	canaryName *corev1.Service
 	gateway    *corev1.Service // in front of the gateway; nil: there is none
+	sidecar    string          // image of the pods' sidecars; "": they have none
 	streams    []record.Stream
 	pods       []netip.Addr // of the ready endpoints, sorted; nil unless they are dialled
 

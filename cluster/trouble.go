@@ -13,17 +13,27 @@ type trouble struct {
 	sentence string // "cannot be scheduled: 0/4 nodes are available: …"
 	final    bool   // waiting longer will not help; otherwise it may still pass
 	logs     bool   // its log says more
+	of       string // the container
 	previous bool   // the log of the container's last life
 }
 
 // podTrouble judges a pod by its status alone; nil: nothing speaks against it getting ready.
 func podTrouble(p *corev1.Pod) *trouble {
 	if p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
-		return &trouble{sentence: endedSentence(p), final: p.Spec.RestartPolicy == corev1.RestartPolicyNever, logs: len(p.Status.ContainerStatuses) > 0}
+		return &trouble{sentence: endedSentence(p), final: p.Spec.RestartPolicy == corev1.RestartPolicyNever, logs: len(p.Status.ContainerStatuses) > 0, of: p.Labels[labelRole]}
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 			return &trouble{sentence: "cannot be scheduled: " + c.Message}
+		}
+	}
+	for i := range p.Status.InitContainerStatuses {
+		c := &p.Status.InitContainerStatuses[i]
+		if t := c.State.Terminated; t != nil && t.ExitCode == 0 {
+			continue // it has done its part
+		}
+		if t := containerTrouble(c); t != nil {
+			return t
 		}
 	}
 	for i := range p.Status.ContainerStatuses {
@@ -34,7 +44,25 @@ func podTrouble(p *corev1.Pod) *trouble {
 	return nil
 }
 
+// whose names a container in a sentence about its pod; "" if it is one of podskew's own. Others are put into its pods by
+// whoever admits them, as Istio's sidecars are.
+func whose(container string) string {
+	if slices.Contains([]string{"", roleEcho, roleAgent, roleGateway}, container) {
+		return ""
+	}
+	return "container " + container + " "
+}
+
+// containerTrouble is why a container keeps its pod from getting ready.
 func containerTrouble(c *corev1.ContainerStatus) *trouble {
+	t := statusTrouble(c)
+	if t != nil {
+		t.sentence, t.of = whose(c.Name)+t.sentence, c.Name
+	}
+	return t
+}
+
+func statusTrouble(c *corev1.ContainerStatus) *trouble {
 	if w := c.State.Waiting; w != nil {
 		switch w.Reason {
 		case "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
@@ -93,7 +121,7 @@ func exitWords(t *corev1.ContainerStateTerminated) string {
 func endedSentence(p *corev1.Pod) string {
 	for _, c := range p.Status.ContainerStatuses {
 		if t := c.State.Terminated; t != nil && p.Status.Reason == "" {
-			return "ended with " + exitWords(t)
+			return whose(c.Name) + "ended with " + exitWords(t)
 		}
 	}
 	switch p.Status.Reason {
@@ -113,15 +141,27 @@ func podProgress(p *corev1.Pod) string {
 	case p.Spec.NodeName == "":
 		return "waits for the scheduler"
 	}
+	for _, c := range p.Status.InitContainerStatuses {
+		if c.State.Terminated == nil && !c.Ready {
+			return fmt.Sprintf("waits on %s until container %s has done its part", p.Spec.NodeName, c.Name)
+		}
+	}
 	for _, c := range p.Status.ContainerStatuses {
 		if w := c.State.Waiting; w != nil {
-			return fmt.Sprintf("waits on %s: %s", p.Spec.NodeName, explained(w.Reason, oneLine(w.Message)))
+			return fmt.Sprintf("waits on %s: %s", p.Spec.NodeName, whose(c.Name)+explained(w.Reason, oneLine(w.Message)))
 		}
 		if c.State.Running != nil && !c.Ready {
-			return fmt.Sprintf("runs on %s, but its readiness probe does not succeed", p.Spec.NodeName)
+			return fmt.Sprintf("runs on %s, but %s does not succeed", p.Spec.NodeName, probeOf(c.Name))
 		}
 	}
 	return fmt.Sprintf("is on %s, whose kubelet has not reported about it yet", p.Spec.NodeName)
+}
+
+func probeOf(container string) string {
+	if other := whose(container); other != "" {
+		return "the readiness probe of " + strings.TrimSpace(other)
+	}
+	return "its readiness probe"
 }
 
 func podReady(p *corev1.Pod) bool {

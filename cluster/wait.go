@@ -108,6 +108,7 @@ type podsError struct {
 	lines    sentences
 	withLogs []*corev1.Pod
 	previous map[string]bool
+	of       map[string]string // pod → container whose log it is
 	count    int
 }
 
@@ -119,7 +120,7 @@ func (e *podsError) Error() string {
 }
 
 func (w *readyWait) failed() error {
-	e := &podsError{previous: map[string]bool{}}
+	e := &podsError{previous: map[string]bool{}, of: map[string]string{}}
 	for _, name := range slices.Sorted(maps.Keys(w.pods)) {
 		p := w.pods[name]
 		t := podTrouble(p)
@@ -130,7 +131,7 @@ func (w *readyWait) failed() error {
 		e.lines.add(name, t.sentence)
 		if t.logs {
 			e.withLogs = append(e.withLogs, p)
-			e.previous[name] = t.previous
+			e.previous[name], e.of[name] = t.previous, t.of
 		}
 	}
 	return e
@@ -198,7 +199,7 @@ func (w *readyWait) logTail(ctx context.Context, err error) error {
 		return err
 	}
 	for _, p := range e.withLogs[:min(len(e.withLogs), 3)] {
-		text, err := tail(ctx, w.client, p, e.previous[p.Name])
+		text, err := tail(ctx, w.client, p, e.of[p.Name], e.previous[p.Name])
 		if err == nil && text != "" {
 			e.lines.add(p.Name, "says last: "+text)
 		}
@@ -206,10 +207,10 @@ func (w *readyWait) logTail(ctx context.Context, err error) error {
 	return err
 }
 
-// tail is the end of a pod's log on one line.
-func tail(ctx context.Context, c kubernetes.Interface, p *corev1.Pod, previous bool) (string, error) {
+// tail is the end of a container's log on one line; a pod's only container need not be named.
+func tail(ctx context.Context, c kubernetes.Interface, p *corev1.Pod, container string, previous bool) (string, error) {
 	text, err := c.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{
-		TailLines: new(int64(3)), Previous: previous,
+		Container: container, TailLines: new(int64(3)), Previous: previous,
 	}).DoRaw(ctx)
 	if err != nil {
 		return "", err

@@ -54,6 +54,7 @@ type Facts struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	Pods      []Pod      `json:"pods,omitempty"`
 	Gateway   *Gateway   `json:"gateway,omitempty"` // nil: no layer 7 proxy of the run's own
+	Mesh      *Mesh      `json:"mesh,omitempty"`    // nil: no sidecars in the run's pods
 	// HealthChecks is what nodes answer a load balancer that asks whether they want a Service's traffic; by Service and node.
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
 }
@@ -69,6 +70,17 @@ type Gateway struct {
 	Header            string `json:"header,omitempty"`            // of headerHash
 	KeepAlive         int    `json:"keepAlive,omitempty"`         // idle connections to upstreams kept by each of its pods; 0: each request has a new one
 	SendProxyProtocol bool   `json:"sendProxyProtocol,omitempty"` // it tells pods its client's address by PROXY protocol, too
+}
+
+// Mesh is a service mesh with a sidecar in every pod of the run. The client's sidecar chooses a pod for each request to
+// Service, and dials it itself: kube-proxy has no part in it.
+type Mesh struct {
+	Name    string `json:"name"`             // istio
+	Image   string `json:"image,omitempty"`  // of the sidecars
+	Service string `json:"service"`          // that Policy is for
+	Policy  string `json:"policy"`           // roundRobin, leastRequest, random, headerHash, cookieHash or sourceHash
+	Header  string `json:"header,omitempty"` // of headerHash
+	Cookie  string `json:"cookie,omitempty"` // of cookieHash
 }
 
 // Cluster is the part of the facts that does not depend on the scenario.

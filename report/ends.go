@@ -103,6 +103,8 @@ func classWords(class string) string {
 		return "Docker's gateway"
 	case "link-local":
 		return "a link-local address"
+	case "loopback":
+		return "a sidecar in the pod"
 	default:
 		return "not known"
 	}

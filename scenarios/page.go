@@ -137,7 +137,7 @@ func (p *libraryPage) scenario(e entry) {
 // settings lists the file's spec, a line for each part.
 func (p *libraryPage) settings(e entry) {
 	for _, part := range []struct{ field, name string }{
-		{"echo", "Pods"}, {"service", "Service"}, {"services", "Service"}, {"gateway", "Gateway"}, {"clients", "Client"},
+		{"echo", "Pods"}, {"service", "Service"}, {"services", "Service"}, {"gateway", "Gateway"}, {"destinationRule", "DestinationRule"}, {"clients", "Client"},
 		{"warmUp", "Warm-up"}, {"events", "Event"}, {"expect", "Expected"},
 	} {
 		node := child(e.spec, part.field)
@@ -202,9 +202,9 @@ func needs(s *Scenario) string {
 		if len(r.Providers) > 0 {
 			out = append(out, "cluster "+orWords(r.Providers))
 		}
-		if len(r.APIs) > 0 {
-			out = append(out, "the API "+joinWords(r.APIs))
-		}
+	}
+	if apis := APIs(s); len(apis) > 0 {
+		out = append(out, "the API "+joinWords(apis))
 	}
 	if Unmet(s, Environment{Provider: "kind", ProxyMode: "nftables"}) != "" && len(out) == 0 {
 		out = append(out, "the lab")

@@ -13,8 +13,24 @@ type Environment struct {
 	ProxyMode string // nftables, iptables or ipvs; anything else: it is not one of them, or not known
 }
 
+// APIIstio is what a scenario with a destinationRule needs of the API server.
+const APIIstio = "networking.istio.io/v1"
+
+// APIs are the API versions that the API server must have for a scenario: those of Requires.APIs, and what follows from the
+// scenario itself.
+func APIs(s *Scenario) []string {
+	var out []string
+	if r := s.Spec.Requires; r != nil {
+		out = slices.Clone(r.APIs)
+	}
+	if s.Spec.DestinationRule != nil && !slices.Contains(out, APIIstio) {
+		out = append(out, APIIstio)
+	}
+	return out
+}
+
 // Unmet says why a scenario cannot run in an environment, in a few words that follow "skipped: ". "" means that nothing
-// that is known stands in the way: whether the API server has what Requires.APIs names is asked of it, not here.
+// that is known stands in the way: whether the API server has what APIs names is asked of it, not here.
 func Unmet(s *Scenario, in Environment) string {
 	requires := s.Spec.Requires
 	if requires == nil {

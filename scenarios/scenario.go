@@ -37,6 +37,8 @@ type Spec struct {
 	Services []Service `yaml:"services,omitempty"` // more Services of the same echo pods, each with a name
 	Gateway  *Gateway  `yaml:"gateway,omitempty"`  // for clients with target gateway
 	Clients  []Client  `yaml:"clients"`
+	// DestinationRule has Istio's sidecars in the clients' pods choose an echo pod for each request, in kube-proxy's place.
+	DestinationRule *DestinationRule `yaml:"destinationRule,omitempty"`
 	// SharePods has clients that stand in the same place (vantage, node, count and localPorts) send from the same pods, with the same
 	// addresses: many streams then need few pods. Each is a stream of its own all the same.
 	SharePods bool          `yaml:"sharePods,omitempty"`
@@ -174,6 +176,44 @@ type Gateway struct {
 	// ExternalTrafficPolicy and Type are of the gateway's own Service.
 	Type                  string `yaml:"type,omitempty"` // default ClusterIP
 	ExternalTrafficPolicy string `yaml:"externalTrafficPolicy,omitempty"`
+}
+
+// DestinationRule is Istio's rule for the Service under test, in Istio's words. All pods of the run get sidecars, and those of
+// the clients choose a pod for each request. It needs a cluster with Istio; elsewhere the scenario is skipped.
+type DestinationRule struct {
+	Revision      string        `yaml:"revision,omitempty"` // of the Istio that injects the sidecars, as in the label istio.io/rev; default: the one that goes by the label istio-injection
+	TrafficPolicy TrafficPolicy `yaml:"trafficPolicy"`
+}
+
+// TrafficPolicy is the part of a DestinationRule's that decides which pod gets a request.
+type TrafficPolicy struct {
+	LoadBalancer LoadBalancer `yaml:"loadBalancer"`
+}
+
+// LoadBalancer says how sidecars choose. Exactly one field is set.
+type LoadBalancer struct {
+	Simple         string          `yaml:"simple,omitempty"` // ROUND_ROBIN, LEAST_REQUEST or RANDOM
+	ConsistentHash *ConsistentHash `yaml:"consistentHash,omitempty"`
+}
+
+// ConsistentHash maps a key of each request onto a pod. Exactly one of the keys is set: HTTPHeaderName, HTTPCookie or
+// UseSourceIP.
+type ConsistentHash struct {
+	HTTPHeaderName string      `yaml:"httpHeaderName,omitempty"`
+	HTTPCookie     *HTTPCookie `yaml:"httpCookie,omitempty"`
+	UseSourceIP    bool        `yaml:"useSourceIp,omitempty"` // of the client's pod
+	RingHash       *RingHash   `yaml:"ringHash,omitempty"`
+}
+
+// HTTPCookie is a cookie that the sidecar makes where a request has none.
+type HTTPCookie struct {
+	Name string        `yaml:"name"`
+	TTL  time.Duration `yaml:"ttl,omitempty"` // how long it lives; 0s (default): as long as the session
+}
+
+// RingHash is the ring that keys and pods are put on.
+type RingHash struct {
+	MinimumRingSize int `yaml:"minimumRingSize"` // places on the ring; Istio's default is 1024
 }
 
 // RateStep changes a client's rate during the run.

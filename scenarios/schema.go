@@ -180,5 +180,12 @@ func structRules() map[string]map[string]any {
 		"RateStep":  {"required": names("at", "rate")},
 		"Event":     {"allOf": []any{map[string]any{"oneOf": oneOf("at", "afterRequests")}, map[string]any{"oneOf": oneOf(eventActions()...)}}},
 		"Expect":    {"oneOf": oneOf("finding", "noFinding", "metric", "shares", "distribution")},
+
+		"DestinationRule": {"required": names("trafficPolicy")},
+		"TrafficPolicy":   {"required": names("loadBalancer")},
+		"LoadBalancer":    {"oneOf": oneOf("simple", "consistentHash")},
+		"ConsistentHash":  {"oneOf": oneOf("httpHeaderName", "httpCookie", "useSourceIp")},
+		"HTTPCookie":      {"required": names("name")},
+		"RingHash":        {"required": names("minimumRingSize")},
 	}
 }

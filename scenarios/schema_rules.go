@@ -66,6 +66,12 @@ func schemaRules() map[string]rule {
 		"Gateway.type":                  set(serviceTypes()),
 		"Gateway.externalTrafficPolicy": set(trafficPolicies()),
 
+		"DestinationRule.revision":      {pattern: labelPattern, longest: maxNameLength},
+		"LoadBalancer.simple":           set(simpleBalancers()),
+		"ConsistentHash.httpHeaderName": {pattern: headerForm.String()},
+		"HTTPCookie.name":               {pattern: cookieForm.String()},
+		"RingHash.minimumRingSize":      between(1, maxRingSize),
+
 		"RateStep.rate": between(0, maxRate),
 
 		"Event.afterRequests":                between(1, maxRequests),

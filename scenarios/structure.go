@@ -86,6 +86,10 @@ func misplaced(key string, value ast.Node) string {
 		return "a number where a field is wanted: decimals have a point, 1.4, and a comma begins the next field"
 	case key == "ports" || key == "selector":
 		return "unknown field: podskew chooses the ports of its Services and the pods behind them itself: remove it"
+	case key == "host":
+		return "unknown field: podskew writes the names of its Services itself: remove it"
+	case key == "minimumRingSize":
+		return "unknown field here, and Istio's older form: write ringHash: {minimumRingSize: 1024}"
 	case key == "image":
 		return "unknown field: the pods are always podskew's own echo pods (--image says where the nodes find them): remove it"
 	default:

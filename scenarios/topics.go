@@ -37,7 +37,7 @@ func TopicOf(s *Scenario) string {
 	switch {
 	case s.Metadata.Topic != "":
 		return s.Metadata.Topic
-	case spec.Gateway != nil:
+	case spec.Gateway != nil, spec.DestinationRule != nil:
 		return "gateways"
 	case len(spec.Events) > 0:
 		return "changes"

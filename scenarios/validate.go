@@ -53,6 +53,7 @@ func validate(s *Scenario, p *problems) {
 	validateInEcho(s, p)
 	validateWarmUp(s, p)
 	validateGateway(s, p)
+	validateDestinationRule(s, p)
 	validateEvents(s, p)
 	validateExpectations(s, p)
 }

@@ -132,7 +132,11 @@ func (r *session) deploy(ctx context.Context) error {
 	if err := r.given.sweeper.vacated(ctx); err != nil {
 		return environmentError(err, "")
 	}
-	err = r.st.do("Waiting until kube-proxy has programmed the endpoints", func(*step) error {
+	who := "kube-proxy has programmed the endpoints"
+	if r.scenario.Spec.DestinationRule != nil {
+		who = "the clients' sidecars know the endpoints"
+	}
+	err = r.st.do("Waiting until "+who, func(*step) error {
 		ctx, cancel := context.WithTimeout(ctx, programmedWithin)
 		defer cancel()
 		return r.deployed.WaitProgrammed(ctx, r.probe)

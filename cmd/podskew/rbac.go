@@ -19,8 +19,8 @@ func (e *env) rbacCommand() *cobra.Command {
 		Use:   "rbac [SCENARIO...]",
 		Short: "Print the least rights a run needs on your own cluster",
 		Long: `Print the manifest of a service account with the least rights a run needs, for an administrator
-to read and apply. Some events of scenarios need more, as to cordon a node: name the scenarios, and
-the manifest grants what theirs need. "podskew run --cluster current" asks the API server for the same
+to read and apply. Some scenarios need more, as for events that cordon a node or for a DestinationRule:
+name them, and the manifest grants what they need. "podskew run --cluster current" asks the API server for the same
 rights before it deploys anything, and names those that are lacking.`,
 		Example: `  podskew rbac | kubectl apply -f -
   podskew rbac ./drain.yaml | kubectl apply -f -
@@ -39,6 +39,7 @@ rights before it deploys anything, and names those that are lacking.`,
 					return err
 				}
 				o.Events = append(o.Events, s.Spec.Events...)
+				o.DestinationRule = o.DestinationRule || s.Spec.DestinationRule != nil
 			}
 			_, err := io.WriteString(e.stdout, cluster.RBACManifest(o))
 			return err

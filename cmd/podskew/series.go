@@ -225,10 +225,7 @@ func (r *session) lacking(ctx context.Context) error {
 	if why := scenarios.Unmet(r.scenario, in); why != "" {
 		return &cluster.LackingError{What: why}
 	}
-	if requires == nil {
-		return nil
-	}
-	err := r.cluster.NeedAPIs(ctx, requires.APIs)
+	err := r.cluster.NeedAPIs(ctx, scenarios.APIs(r.scenario))
 	if _, lacking := errors.AsType[*cluster.LackingError](err); err == nil || lacking {
 		return err
 	}
