@@ -1,10 +1,12 @@
 package scenarios
 
+import "maps"
+
 // schemaRules are the bounds and sets of validation, by type and field. A test holds them against [Load].
 func schemaRules() map[string]rule {
 	set := func(c choice) rule { return rule{enum: c.built} }
 	between := func(low, high float64) rule { return rule{low: low, high: high} }
-	return map[string]rule{
+	rules := map[string]rule{
 		"Scenario.apiVersion":  {enum: []string{APIVersion}},
 		"Scenario.kind":        {enum: []string{Kind}},
 		"Metadata.name":        {pattern: labelPattern, longest: maxNameLength},
@@ -66,12 +68,6 @@ func schemaRules() map[string]rule {
 		"Gateway.type":                  set(serviceTypes()),
 		"Gateway.externalTrafficPolicy": set(trafficPolicies()),
 
-		"DestinationRule.revision":      {pattern: labelPattern, longest: maxNameLength},
-		"LoadBalancer.simple":           set(simpleBalancers()),
-		"ConsistentHash.httpHeaderName": {pattern: headerForm.String()},
-		"HTTPCookie.name":               {pattern: cookieForm.String()},
-		"RingHash.minimumRingSize":      between(1, maxRingSize),
-
 		"RateStep.rate": between(0, maxRate),
 
 		"Event.afterRequests":                between(1, maxRequests),
@@ -85,5 +81,18 @@ func schemaRules() map[string]rule {
 		"Expect.metric":       {enum: Metrics()},
 		"Expect.shares":       {low: 0, high: 1, keys: nodePattern},
 		"Expect.distribution": {enum: []string{"expected", "even"}},
+	}
+	maps.Copy(rules, meshRules())
+	return rules
+}
+
+// meshRules are those of Istio's rule.
+func meshRules() map[string]rule {
+	return map[string]rule{
+		"DestinationRule.revision":      {pattern: labelPattern, longest: maxNameLength},
+		"LoadBalancer.simple":           {enum: simpleBalancers().built},
+		"ConsistentHash.httpHeaderName": {pattern: headerForm.String()},
+		"HTTPCookie.name":               {pattern: cookieForm.String()},
+		"RingHash.minimumRingSize":      {low: 1, high: maxRingSize},
 	}
 }
