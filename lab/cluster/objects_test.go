@@ -30,7 +30,7 @@ func TestDNSServiceAfterATryThatWasNotAnswered(t *testing.T) {
 			client := fake.NewClientset(c.before...)
 			// The API server's order: first the address, then the Service.
 			client.PrependReactor("create", "services", func(k8stesting.Action) (bool, runtime.Object, error) {
-				if _, err := client.Tracker().Get(networkingv1.SchemeGroupVersion.WithResource("ipaddresses"), "", dnsServiceIP); err != nil {
+				if _, err := client.Tracker().Get(networkingv1.SchemeGroupVersion.WithResource("ipaddresses"), "", dnsServiceIP); apierrors.IsNotFound(err) {
 					return false, nil, nil
 				}
 				return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), dnsName, nil)
