@@ -141,15 +141,15 @@ func (u *snatUse) fullIn(s window) bool {
 
 // snatPressure says that connections timed out while the node they came through had no source port left towards a pod.
 func (j *judge) snatPressure(s *subject) {
-	if !s.overTCP() {
-		return
+	if !s.overTCP() || !slices.ContainsFunc(s.rows, connectTimedOut) {
+		return // counting ports means going through every connection of the run
 	}
 	uses := j.snatUses()
 	through := s.snatPaths() // by dialled address
 	blocked, timeouts := 0, 0
 	short := map[snatKey]bool{}
 	for _, row := range s.rows {
-		if row.Connected != 0 || row.Error != record.ErrTimeout {
+		if !connectTimedOut(row) {
 			continue
 		}
 		timeouts++
@@ -167,6 +167,11 @@ func (j *judge) snatPressure(s *subject) {
 		return
 	}
 	j.addSNATPressure(s, sortedSNAT(short), blocked, timeouts)
+}
+
+// connectTimedOut reports whether a connection was given up before it was established.
+func connectTimedOut(row *record.Connection) bool {
+	return row.Connected == 0 && row.Error == record.ErrTimeout
 }
 
 // sentAgain is from the first to the last time that a connection which timed out may have sent its SYN again: after one second,
