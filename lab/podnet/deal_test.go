@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -20,16 +18,11 @@ func TestDeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := exec.Command("sleep", "60")
-	node.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := node.Start(); err != nil {
+	node := startNode(t)
+	if err := lan.Join("external", node.Pid, netip.MustParsePrefix("10.77.0.200/24"), nil); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = node.Process.Kill(); _ = node.Wait() }()
-	if err := lan.Join("external", node.Process.Pid, netip.MustParsePrefix("10.77.0.200/24"), nil); err != nil {
-		t.Fatal(err)
-	}
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", node.Process.Pid))
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", node.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +39,7 @@ func TestDeal(t *testing.T) {
 		{nil, ""},
 		{nil, ""}, // gone already
 	} {
-		if err := Deal(node.Process.Pid, to, c.shares); err != nil {
+		if err := Deal(node.Pid, to, c.shares); err != nil {
 			t.Fatal(err)
 		}
 		within(t, ns, func() error {
@@ -70,7 +63,7 @@ func TestDeal(t *testing.T) {
 		})
 	}
 	for _, weight := range []int{0, 257} {
-		if err := Deal(node.Process.Pid, to, []Share{by(11, weight)}); err == nil {
+		if err := Deal(node.Pid, to, []Share{by(11, weight)}); err == nil {
 			t.Errorf("weight %d is taken", weight)
 		}
 	}

@@ -161,6 +161,24 @@ func TestPodsOfOneNode(t *testing.T) {
 	attach("next", newNamespace(t), "[10.78.1.4]")
 }
 
+// startNode starts a process with a network namespace of its own, which ends with the test. The test keeps its thread: the kernel kills the
+// process when the thread that started it ends (Pdeathsig), and what runs in another namespace ends its thread.
+func startNode(t *testing.T) *os.Process {
+	t.Helper()
+	runtime.LockOSThread()
+	node := exec.Command("sleep", "60")
+	node.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = node.Process.Kill()
+		_ = node.Wait()
+		runtime.UnlockOSThread()
+	})
+	return node.Process
+}
+
 // TestLANJoins connects a node to the control plane.
 func TestLANJoins(t *testing.T) {
 	if !isolate(t) {
@@ -170,20 +188,15 @@ func TestLANJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := exec.Command("sleep", "60")
-	node.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = node.Process.Kill(); _ = node.Wait() }()
+	node := startNode(t)
 	routes := []Route{{To: netip.MustParsePrefix("10.78.2.0/24"), Via: netip.MustParseAddr("10.77.0.12")}}
-	if err := lan.Join("worker", node.Process.Pid, netip.MustParsePrefix("10.77.0.11/24"), routes); err != nil {
+	if err := lan.Join("worker", node.Pid, netip.MustParsePrefix("10.77.0.11/24"), routes); err != nil {
 		t.Fatal(err)
 	}
 	if err := lan.AddRoutes([]Route{{To: netip.MustParsePrefix("10.78.1.0/24"), Via: netip.MustParseAddr("10.77.0.11")}}); err != nil {
 		t.Fatal(err)
 	}
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", node.Process.Pid))
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", node.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
