@@ -86,7 +86,7 @@ fmt: ## format the code
 bench: ## run the benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
 
-calibrate: ## simulate 10,000 runs of each null model, and power curves: about half an hour on two cores
+calibrate: ## simulate 10,000 runs of each null model, and power curves: an hour or so on two idle cores
 	@$(GO) test ./analyze/skew ./analyze -run 'Calibrat|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 3h
 
 bench-peers: bin/podskew bin/podskew-pod ## compare `podskew load` with other load generators: make bench-peers [BENCH_FLAGS=-pin]
