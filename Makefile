@@ -63,7 +63,7 @@ scenario-%: $(SCENARIO_NEEDS) ## run a built-in scenario: make scenario-keepaliv
 
 # Every mode a cluster of its own, one after the other. On a cluster that is up already: make scenarios CLUSTER=current.
 SCENARIO_MODES := $(if $(filter current,$(CLUSTER))$(PROXY_MODE),,--matrix proxyMode=nftables,iptables)
-scenarios: $(SCENARIO_NEEDS) ## run every built-in scenario in both proxy modes and sum up: under 20 minutes on two cores
+scenarios: $(SCENARIO_NEEDS) ## run every built-in scenario in both proxy modes and sum up: some 20 minutes on two cores
 	@bin/podskew run --all $(SCENARIO_MODES) $(RUN_FLAGS)
 
 test: deps build ## run every test, the lab and the end-to-end scenarios included
