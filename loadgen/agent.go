@@ -39,7 +39,7 @@ type AgentConfig struct {
 	Logger         *slog.Logger             // nil: no logs; it never sees the token
 }
 
-// Agent is an HTTP handler that runs plans: POST on RunPath, StopPath and ProbePath, GET on HealthPath. What it refuses
+// Agent is an HTTP handler that runs plans: POST on RunPath, StopPath, EndPath and ProbePath, GET on HealthPath. What it refuses
 // it answers with a status and {"error": "a sentence"}: 401 without the token, 403 for addresses that are not on the
 // list, 400 for what is malformed, 409 for a plan that is running already, 429 beyond a limit, 503 when it is stopping or
 // past its deadline. Refusals are logged with who, what and why. It is safe for concurrent use.
@@ -51,10 +51,18 @@ type Agent struct {
 	lent  lentAddresses
 
 	mu          sync.Mutex
-	plans       map[StopRequest]context.CancelFunc // running ones; nil functions do not occur
-	connections int                                // of the running plans
+	plans       map[StopRequest]*running
+	connections int // of the running plans
 	probes      int
 	stopping    bool
+}
+
+// running is a plan that an agent runs.
+type running struct {
+	stop   context.CancelFunc
+	start  time.Time
+	finish chan struct{} // closed when it is to end as if its duration were over
+	due    *time.Timer   // closes it; nil: nobody has said when
 }
 
 // NewAgent returns an agent, or an error if it would accept everybody.
@@ -76,11 +84,12 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, token: sha256.Sum256([]byte(cfg.Token)), mux: http.NewServeMux(),
-		world: world{dial: dialTCP, lookup: lookupAddrs, sockets: true, conntrack: readConntrack, sources: sourceIPs, open: true}, plans: map[StopRequest]context.CancelFunc{},
+		world: world{dial: dialTCP, lookup: lookupAddrs, sockets: true, conntrack: readConntrack, sources: sourceIPs, open: true}, plans: map[StopRequest]*running{},
 	}
 	a.mux.HandleFunc("GET "+HealthPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	a.mux.Handle("POST "+RunPath, a.guarded(a.runPlan))
 	a.mux.Handle("POST "+StopPath, a.guarded(a.stopPlan))
+	a.mux.Handle("POST "+EndPath, a.guarded(a.endPlan))
 	a.mux.Handle("POST "+ProbePath, a.guarded(a.probe))
 	return a, nil
 }
@@ -94,8 +103,8 @@ func (a *Agent) Interrupt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stopping = true
-	for _, stop := range a.plans {
-		stop()
+	for _, p := range a.plans {
+		p.stop()
 	}
 }
 
@@ -189,7 +198,7 @@ func (a *Agent) runPlan(w http.ResponseWriter, r *http.Request) error {
 	if err := a.allow(addresses...); err != nil {
 		return err
 	}
-	ctx, release, err := a.reserve(r.Context(), plan)
+	ctx, finish, release, err := a.reserve(r.Context(), plan)
 	if err != nil {
 		return err
 	}
@@ -210,7 +219,9 @@ func (a *Agent) runPlan(w http.ResponseWriter, r *http.Request) error {
 	log.Info("plan begins", "connections", plan.Connections, "addresses", len(plan.Addresses))
 	out := newStream(w)
 	defer out.close()
-	if err := execute(ctx, plan, out.send, a.world); err != nil {
+	world := a.world
+	world.finish = finish
+	if err := execute(ctx, plan, out.send, world); err != nil {
 		return fmt.Errorf("running plan %s of run %s: %w", plan.Stream, plan.Run, err)
 	}
 	log.Info("plan ended", "interrupted", ctx.Err() != nil)
@@ -232,29 +243,37 @@ func (a *Agent) takeSources(ctx context.Context, plan Plan) (giveBack func() err
 	return giveBack, nil
 }
 
-// reserve books the plan's connections. The context ends when the plan is to.
-func (a *Agent) reserve(ctx context.Context, plan Plan) (context.Context, func(), error) {
+// reserve books the plan's connections. The context ends when the plan is to be broken off, finish is closed when it is to end.
+func (a *Agent) reserve(ctx context.Context, plan Plan) (_ context.Context, finish <-chan struct{}, release func(), _ error) {
 	key := StopRequest{Run: plan.Run, Stream: plan.Stream, Agent: plan.Agent}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var no error
 	switch {
 	case a.stopping:
-		return nil, nil, refuse(http.StatusServiceUnavailable, "the agent is about to end")
+		no = refuse(http.StatusServiceUnavailable, "the agent is about to end")
 	case a.plans[key] != nil:
-		return nil, nil, refuse(http.StatusConflict, "stream %s of run %s is running already", plan.Stream, plan.Run)
+		no = refuse(http.StatusConflict, "stream %s of run %s is running already", plan.Stream, plan.Run)
 	case len(a.plans) >= a.cfg.MaxPlans:
-		return nil, nil, refuse(http.StatusTooManyRequests, "%d plans are running, which is the limit", len(a.plans))
+		no = refuse(http.StatusTooManyRequests, "%d plans are running, which is the limit", len(a.plans))
 	case a.connections+plan.Connections > a.cfg.MaxConnections:
-		return nil, nil, refuse(http.StatusTooManyRequests, "%d connections besides the %d of running plans would be more than the limit of %d",
+		no = refuse(http.StatusTooManyRequests, "%d connections besides the %d of running plans would be more than the limit of %d",
 			plan.Connections, a.connections, a.cfg.MaxConnections)
 	}
+	if no != nil {
+		return nil, nil, nil, no
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	a.plans[key] = cancel
+	p := &running{stop: cancel, start: plan.Start, finish: make(chan struct{})}
+	a.plans[key] = p
 	a.connections += plan.Connections
-	return ctx, func() {
+	return ctx, p.finish, func() {
 		cancel()
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		if p.due != nil {
+			p.due.Stop()
+		}
 		delete(a.plans, key)
 		a.connections -= plan.Connections
 	}, nil
@@ -266,10 +285,27 @@ func (a *Agent) stopPlan(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "reading what to stop: %w", err)
 	}
 	a.mu.Lock()
-	stop := a.plans[req]
+	p := a.plans[req]
 	a.mu.Unlock()
-	if stop != nil { // else it has ended by itself
-		stop()
+	if p != nil { // else it has ended by itself
+		p.stop()
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *Agent) endPlan(w http.ResponseWriter, r *http.Request) error {
+	var req EndRequest
+	if err := decodeStrict(r.Body, &req); err != nil {
+		return refuse(http.StatusBadRequest, "reading what to end: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.plans[req.StopRequest]; p != nil { // else it has ended by itself
+		if p.due != nil {
+			return refuse(http.StatusConflict, "stream %s of run %s was told already when to end", req.Stream, req.Run)
+		}
+		p.due = time.AfterFunc(time.Until(p.start)+req.At, func() { close(p.finish) })
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

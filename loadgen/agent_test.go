@@ -94,6 +94,8 @@ func TestTheAgentRefuses(t *testing.T) {
 		"a plan with another token":      {"POST", RunPath, testToken + "x", good, 401, "the header X-Podskew-Token does not carry the token of this run"},
 		"a probe without a token":        {"POST", ProbePath, "", "{}", 401, "the header X-Podskew-Token does not carry the token of this run"},
 		"to stop without a token":        {"POST", StopPath, "", "{}", 401, "the header X-Podskew-Token does not carry the token of this run"},
+		"to end without a token":         {"POST", EndPath, "", "{}", 401, "the header X-Podskew-Token does not carry the token of this run"},
+		"an end that is none":            {"POST", EndPath, testToken, `{"at": "soon"}`, 400, "reading what to end: json: cannot unmarshal string into Go struct field EndRequest.at of type time.Duration"},
 		"another address":                {"POST", RunPath, testToken, with(func(p *Plan) { p.Addresses[0].HostPort = "10.96.0.1:443" }), 403, "10.96.0.1:443 is not among the targets of this run"},
 		"to probe another address":       {"POST", ProbePath, testToken, `{"address": "10.96.0.1:443", "timeoutMs": 10}`, 403, "10.96.0.1:443 is not among the targets of this run"},
 		"a plan that is none":            {"POST", RunPath, testToken, "{", 400, "reading the plan: unexpected EOF"},

@@ -143,7 +143,7 @@ func (c *collector) sendOpen() error {
 // finish sends the rest when all slots are done. late is how long after its start the plan came.
 func (c *collector) finish(late time.Duration) error {
 	r := c.run
-	done := Done{Seconds: r.now().Seconds(), Interrupted: r.stopped.Load(), Problems: r.problems(late), Generator: r.generator()}
+	done := Done{Seconds: r.now().Seconds(), Interrupted: r.stopped.Load() && !r.ended.Load(), Problems: r.problems(late), Generator: r.generator()}
 	if err := c.sendTallies(math.MaxInt); err != nil {
 		return err
 	}

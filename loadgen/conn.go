@@ -117,7 +117,7 @@ func (d *connDriver) churn(finished <-chan struct{}) {
 	defer cancel()
 	for n := d.run.plan.firstChurn(); ; n++ {
 		at := d.run.plan.churnTime(n)
-		if at >= d.run.end {
+		if at >= d.run.ends() {
 			return
 		}
 		timer := time.NewTimer(at - d.run.now())

@@ -208,7 +208,7 @@ func (d *connDriver) advance(warmed bool) {
 	}
 	due, ok := d.arrive.next()
 	d.due, d.spent = due, !ok
-	if d.spent && (d.arrive.complete() || d.run.end == never) {
+	if d.spent && (d.arrive.complete() || d.run.ends() == never) {
 		d.finish()
 	}
 }
@@ -250,7 +250,7 @@ func (d *connDriver) deal() {
 // intended is how many requests of an open loop were due by now, or by the end. The caller holds the lock.
 func (d *connDriver) intended() int {
 	n := d.dealt
-	if now := min(d.run.now(), d.run.end); !d.over && d.hasDue(now) {
+	if now := min(d.run.now(), d.run.ends()); !d.over && d.hasDue(now) {
 		n += d.arrive.due(now)
 		if !warm(d.due) {
 			n++
@@ -278,7 +278,7 @@ func (d *connDriver) waitForNext() bool {
 }
 
 func (d *connDriver) waitForWake() bool {
-	timer := time.NewTimer(d.run.end - d.run.now())
+	timer := time.NewTimer(d.run.ends() - d.run.now())
 	defer timer.Stop()
 	select {
 	case <-d.wake:

@@ -19,6 +19,7 @@ import (
 const (
 	RunPath    = "/v1/run"   // a Plan in, a stream of Message out
 	StopPath   = "/v1/stop"  // a StopRequest in, nothing out: the plan ends early, as interrupted, and its stream with Done
+	EndPath    = "/v1/end"   // an EndRequest in, nothing out: the plan ends at a time, as if that were its duration
 	ProbePath  = "/v1/probe" // a ProbeRequest in, a ProbeResult out
 	HealthPath = "/healthz"
 )
@@ -59,6 +60,25 @@ type StopRequest struct {
 	Run    string `json:"run"`
 	Stream string `json:"stream"`
 	Agent  string `json:"agent"`
+}
+
+// EndRequest says when a plan that is running is to end.
+type EndRequest struct {
+	StopRequest
+	At time.Duration `json:"at"` // since Plan.Start, by the agent's clock; no earlier than now and no later than the plan's own duration has an effect
+}
+
+// End has an agent end a plan at a time. It returns once the agent knows, at once if the plan has ended already.
+func End(ctx context.Context, post Post, end EndRequest) error {
+	body, err := json.Marshal(end)
+	if err != nil {
+		return fmt.Errorf("encoding when the load is to end: %w", err)
+	}
+	answer, err := post(ctx, EndPath, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("telling agent %s when its load is to end: %w", end.Agent, err)
+	}
+	return answer.Close()
 }
 
 // Drive has an agent run plan through post and feeds sink with what comes back. It returns nil once Done arrived, also

@@ -11,7 +11,7 @@ type driver interface {
 	// name is what Generator.Driver says.
 	name() string
 	// work makes the load, from the plan's start on, and returns when every connection is finished. It obeys run.stopped
-	// and run.end: nothing is sent from then on, outstanding answers are waited for.
+	// and run.ends: nothing is sent from then on, outstanding answers are waited for.
 	work()
 	// release makes it leave the connections it waits on. It is called at most once, while it works, after run.cut is set
 	// and run.dialCtx is cancelled.

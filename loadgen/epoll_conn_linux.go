@@ -86,7 +86,7 @@ func (d *epollDriver) done(c *econn) {
 // pace waits for the turn of the next request, or of the dial for it, under Plan.MaxRate.
 func (d *epollDriver) pace(c *econn) {
 	if d.run.pacer != nil {
-		if at := min(d.run.pacer.reserve(d.now), d.run.end); at > d.now {
+		if at := min(d.run.pacer.reserve(d.now), d.run.ends()); at > d.now {
 			c.state = pacing
 			d.wake(c, at)
 			return
@@ -140,7 +140,7 @@ func (d *epollDriver) dial(c *econn) {
 			r.tuples.hold()
 		}
 		c.state = dialling
-		d.wake(c, min(d.now+tupleRetry, r.end))
+		d.wake(c, min(d.now+tupleRetry, r.ends()))
 		return
 	}
 	d.now = r.now()
@@ -402,7 +402,7 @@ func (d *epollDriver) proceed(c *econn) {
 		d.finish(c, nil)
 		return
 	}
-	until := min(c.used+think, d.run.end, c.dies)
+	until := min(c.used+think, d.run.ends(), c.dies)
 	c.state = thinking
 	d.wake(c, until)
 }
@@ -541,7 +541,7 @@ func (d *epollDriver) finish(c *econn, err error) {
 		return
 	}
 	c.state = pausing
-	d.wake(c, d.now+min(c.pauses.after(c.dialled, c.answered), d.run.end-d.now))
+	d.wake(c, d.now+min(c.pauses.after(c.dialled, c.answered), d.run.ends()-d.now))
 }
 
 // closeConn closes the connection and its row.

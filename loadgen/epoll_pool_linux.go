@@ -94,7 +94,7 @@ func (d *epollDriver) advance(warmed bool) {
 		return
 	}
 	d.exhausted, d.due = true, never
-	if d.arrive.complete() || d.run.end == never { // else the connections stay to the end of the duration
+	if d.arrive.complete() || d.run.ends() == never { // else the connections stay to the end of the duration
 		d.close()
 	}
 }
@@ -104,7 +104,7 @@ func (d *epollDriver) close() {
 	d.over = true
 	if d.arrive != nil {
 		intended := d.dealt
-		if now := min(d.now, d.run.end); !d.exhausted && d.due <= now {
+		if now := min(d.now, d.run.ends()); !d.exhausted && d.due <= now {
 			intended += d.arrive.due(now)
 			if !warm(d.due) {
 				intended++
@@ -123,7 +123,7 @@ func (d *epollDriver) close() {
 
 // churn replaces the oldest connection as often as the plan says.
 func (d *epollDriver) churn() {
-	for d.ids != nil && d.churnAt <= d.now && d.churnAt < d.run.end {
+	for d.ids != nil && d.churnAt <= d.now && d.churnAt < d.run.ends() {
 		d.churns++
 		d.churnAt = d.run.plan.churnTime(d.churns + 1)
 		i, ok := d.ages.oldest(func(slot, id int) bool { return d.ids[slot] == id })
@@ -170,7 +170,7 @@ func (d *epollDriver) untilDue() time.Duration {
 	if d.pool == nil || d.over {
 		return never
 	}
-	until := d.run.end - d.now
+	until := d.run.ends() - d.now
 	if d.arrive == nil || d.pool.len() == 0 {
 		return until
 	}

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -54,6 +55,7 @@ type world struct {
 	sources   func(ctx context.Context, targets []target) []string         // addresses that connections to targets leave from
 	conntrack func() (count, limit int, ok bool)                           // of the machine's connection-tracking table; nil: none
 	open      bool                                                         // send Message.Open: the receiver must be prepared to lose us
+	finish    <-chan struct{}                                              // closed when the load is to end as if its duration were over; nil: never
 	backlog   int                                                          // rows that the sink may be behind; 0: maxPendingRows
 	rowCap    int                                                          // connections that have rows; 0: maxConnectionRows
 }
@@ -78,13 +80,14 @@ type run struct {
 	rows    chan []record.Connection // finished ones
 	pending atomic.Int64             // how many of them the sink has not taken
 
-	start time.Time     // Plan.Start on this process's monotonic clock
-	end   time.Duration // since start: nothing is sent from then on
+	start time.Time    // Plan.Start on this process's monotonic clock
+	end   atomic.Int64 // nanoseconds since start: nothing is sent from then on
 
-	ctx     context.Context // ends when the run is interrupted
+	ctx     context.Context // ends when nothing more is to be sent: at an interrupt, or an end that came from outside
 	dialCtx context.Context // ends when it is cut
 	cut     atomic.Bool     // connections are to be left at once; set under no lock, read under the shards'
-	stopped atomic.Bool     // interrupted: nothing more is sent
+	stopped atomic.Bool     // nothing more is sent, whatever the time
+	ended   atomic.Bool     // by an end that came from outside, which is no interrupt
 
 	shares        []int // requests of each slot; nil: all have the same
 	opened        atomic.Int64
@@ -122,7 +125,9 @@ func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	defer interrupt()
 	dialCtx, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	r := newRun(ctx, dialCtx, plan, w)
+	sending, last := context.WithCancel(ctx)
+	defer last()
+	r := newRun(sending, dialCtx, plan, w)
 	late := time.Since(r.start) + plan.WarmUp
 	if err := sink(Message{Ready: &Ready{Now: time.Now(), IPs: r.leavesFrom(ctx)}}); err != nil {
 		return err
@@ -142,10 +147,13 @@ func execute(ctx context.Context, plan Plan, sink Sink, w world) error {
 	})
 	owned.Go(func() {
 		select {
+		case <-w.finish:
+			r.finish(last)
 		case <-ctx.Done():
-			r.leave(finished, cut)
 		case <-finished:
+			return
 		}
+		r.leave(ctx, finished, cut)
 	})
 	c := collector{run: r, sink: sink}
 	if err := c.collect(); err != nil {
@@ -170,11 +178,8 @@ func newRun(ctx, dialCtx context.Context, plan Plan, w world) *run {
 		samples: sampler{limit: plan.sampleCap()}, pacer: newPacer(plan.MaxRate, -plan.WarmUp), shares: plan.zipfShares(),
 		rows:  make(chan []record.Connection, w.backlog),
 		start: now.Add(plan.Start.Sub(now)),
-		end:   never,
 	}
-	if plan.Duration > 0 {
-		r.end = plan.Duration
-	}
+	r.end.Store(int64(cmp.Or(plan.Duration, never)))
 	for _, a := range plan.Addresses {
 		t := target{hostPort: a.HostPort}
 		if ap, err := netip.ParseAddrPort(a.HostPort); err == nil {
@@ -242,13 +247,16 @@ func (r *run) waitForStart() bool {
 	return true
 }
 
+// ends is when nothing is sent any more, since the start. It can come nearer while the run goes on.
+func (r *run) ends() time.Duration { return time.Duration(r.end.Load()) }
+
 // goesOn reports whether anything may be sent at now.
-func (r *run) goesOn(now time.Duration) bool { return now < r.end && !r.stopped.Load() }
+func (r *run) goesOn(now time.Duration) bool { return now < r.ends() && !r.stopped.Load() }
 
 // turn waits for the next request's turn under Plan.MaxRate and reports whether it may be sent then.
 func (r *run) turn() bool {
 	if r.pacer != nil {
-		if at := min(r.pacer.reserve(r.now()), r.end); !r.wait(at - r.now()) {
+		if at := min(r.pacer.reserve(r.now()), r.ends()); !r.wait(at - r.now()) {
 			return false
 		}
 	}
@@ -262,7 +270,7 @@ func (r *run) admit() bool {
 		if first {
 			r.tuples.hold()
 		}
-		if !r.wait(min(tupleRetry, r.end-r.now())) || !r.goesOn(r.now()) {
+		if !r.wait(min(tupleRetry, r.ends()-r.now())) || !r.goesOn(r.now()) {
 			return false
 		}
 	}
@@ -280,8 +288,23 @@ func (r *run) dialFailed(err error) error {
 	return err
 }
 
-// leave ends an interrupted run: nothing is sent any more, and what is outstanding after a moment is cut.
-func (r *run) leave(finished <-chan struct{}, cut context.CancelFunc) {
+// finish has nothing sent from now on, as if the plan's duration were over. last ends what waits for its turn.
+func (r *run) finish(last context.CancelFunc) {
+	r.end.Store(min(r.end.Load(), int64(r.now())))
+	r.ended.Store(true)
+	r.stopped.Store(true)
+	last()
+}
+
+// leave waits for the load to finish. From an interrupt on nothing is sent any more, and what is outstanding after a moment is
+// cut.
+func (r *run) leave(interrupted context.Context, finished <-chan struct{}, cut context.CancelFunc) {
+	select {
+	case <-interrupted.Done():
+	case <-finished:
+		return
+	}
+	r.ended.Store(false)
 	r.stopped.Store(true)
 	grace := time.NewTimer(interruptGrace)
 	defer grace.Stop()

@@ -89,7 +89,7 @@ func (d *sessionDriver) work() {
 	close(done)
 	churning.Wait()
 	if d.schedule != nil {
-		rest := d.schedule.due(min(d.run.now(), d.run.end))
+		rest := d.schedule.due(min(d.run.now(), d.run.ends()))
 		d.run.intended.Add(int64(rest))
 		d.run.unsent.Add(int64(rest))
 	}
@@ -104,7 +104,7 @@ func (d *sessionDriver) account(*record.Generator) {}
 func (d *sessionDriver) churn(done <-chan struct{}) {
 	r := d.run
 	for n := r.plan.firstChurn(); ; n++ {
-		if r.plan.churnTime(n) >= r.end {
+		if r.plan.churnTime(n) >= r.ends() {
 			return
 		}
 		timer := time.NewTimer(r.plan.churnTime(n) - r.now())
@@ -199,12 +199,12 @@ func (s *sessionSlot) work() {
 			pauses.reset()
 			continue
 		}
-		if !r.wait(min(pauses.after(dialled, answered), r.end-r.now())) {
+		if !r.wait(min(pauses.after(dialled, answered), r.ends()-r.now())) {
 			break
 		}
 	}
 	for _, t := range s.kept {
-		if t.drawn && !t.warm && t.at <= min(r.now(), r.end) {
+		if t.drawn && !t.warm && t.at <= min(r.now(), r.ends()) {
 			r.intended.Add(1)
 			r.unsent.Add(1)
 		}
@@ -225,7 +225,7 @@ func (s *sessionSlot) first() (*ticket, bool) {
 		return nil, true
 	}
 	s.mu.Lock()
-	s.over, s.wake, s.expires, s.used = false, make(chan struct{}), s.run.end, 0
+	s.over, s.wake, s.expires, s.used = false, make(chan struct{}), s.run.ends(), 0
 	s.mu.Unlock()
 	t, ok := s.next()
 	return &t, ok
@@ -269,7 +269,7 @@ func (s *sessionSlot) begun() {
 	life := s.run.plan.lifetime(s.slot, s.nth)
 	s.mu.Lock()
 	s.over, s.err, s.soft = false, nil, nil
-	s.wake, s.expires = make(chan struct{}), s.run.end
+	s.wake, s.expires = make(chan struct{}), s.run.ends()
 	if life > 0 {
 		s.expires = s.opened + life
 	}
@@ -387,7 +387,7 @@ func (s *sessionSlot) next() (ticket, bool) {
 			return ticket{}, false
 		}
 	case s.driver.schedule != nil && !t.drawn:
-		if t, ok = s.driver.draw(); !ok || t.at >= s.run.end {
+		if t, ok = s.driver.draw(); !ok || t.at >= s.run.ends() {
 			s.mu.Lock()
 			s.left = 0 // the schedule is at its end
 			s.mu.Unlock()
@@ -442,7 +442,7 @@ func (s *sessionSlot) rest(until time.Duration) bool {
 	if now >= until {
 		return r.goesOn(now) && now < expires
 	}
-	at := min(until, expires, r.end)
+	at := min(until, expires, r.ends())
 	timer := time.NewTimer(at - r.spin() - now)
 	defer timer.Stop()
 	select {

@@ -88,7 +88,7 @@ func (s *slot) rest(err error) bool {
 		s.pauses.reset()
 		return true
 	}
-	return s.run.wait(min(s.pauses.after(s.established, s.answered), s.run.end-s.run.now()))
+	return s.run.wait(min(s.pauses.after(s.established, s.answered), s.run.ends()-s.run.now()))
 }
 
 // connection is one unit, from its dial to its row. It returns what ended it if it did not end as planned.
@@ -178,7 +178,7 @@ func (s *slot) think() bool {
 	if pause == 0 {
 		return true
 	}
-	until := min(s.used+pause, s.run.end, s.dies)
+	until := min(s.used+pause, s.run.ends(), s.dies)
 	timer := time.NewTimer(until - s.run.now())
 	defer timer.Stop()
 	for {
