@@ -42,6 +42,13 @@ func (c *checker) decide(e Expectation) ExpectationResult {
 		result.Detail = fmt.Sprintf("it is about %s mode, and kube-proxy runs in %s mode here", e.ProxyMode, cmp.Or(mode, "an unknown"))
 		return result
 	}
+	if e.FromEffective != nil {
+		why := ""
+		if e.From, why = c.sinceEffective(*e.FromEffective); why != "" {
+			result.Detail = why
+			return result
+		}
+	}
 	switch {
 	case e.Finding != "":
 		result.Passed, result.Detail = c.present(e)

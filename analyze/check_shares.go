@@ -173,6 +173,26 @@ func (c *checker) newPodChoices(s *subject, w window) (got, of, unknown int) {
 	return got, of, unknown
 }
 
+// sinceEffective is the time so many seconds after every node in use had learned of the last event; why: nothing can be told
+// of the time after it.
+func (c *checker) sinceEffective(seconds float64) (at float64, why string) {
+	events := doneTo(c.rec)
+	switch {
+	case len(events) == 0:
+		return 0, "nothing happened during the run, so there is no time after it"
+	case events[len(events)-1].Effective == 0:
+		return 0, fmt.Sprintf("not every node had learned of %q when the load ended, so that nothing can be told of the time after it: the cluster is slow, or the load too short",
+			events[len(events)-1].What)
+	}
+	for _, e := range events {
+		at = max(at, e.At, e.Effective)
+	}
+	if at += seconds; at >= c.rec.End.Seconds {
+		return 0, fmt.Sprintf("the load ended at %s s, before %s s: longer load, or spec.settle, is needed", figure(c.rec.End.Seconds), figure(at))
+	}
+	return at, ""
+}
+
 // sinceLast is when the last event had taken effect; a window that says from when on is taken at its word.
 func (c *checker) sinceLast(w window) float64 {
 	events := doneTo(c.rec)

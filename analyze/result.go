@@ -290,8 +290,9 @@ type Expectation struct {
 	Shares               map[string]float64 // node, or newPods, → share of the choices, 0 to 1
 	Distribution         string             // expected or even
 	Above, Below, Equals *float64
-	From, To             float64 // seconds since the start of the run; To 0: to the end
-	Confidence           float64 // 0: 0.999 for what is drawn, while metrics of the load are compared as they are
+	From, To             float64  // seconds since the start of the run; To 0: to the end
+	FromEffective        *float64 // instead of From: seconds since every node in use had learned of the last event
+	Confidence           float64  // 0: 0.999 for what is drawn, while metrics of the load are compared as they are
 }
 
 // ExpectationResult is the outcome of one expectation.

@@ -51,18 +51,18 @@ func canaryPorts(d Deployment) (service, slice []port) {
 
 // WaitEffective returns when the kube-proxy of every node in use has programmed what came of an event. It takes as long as
 // that takes, a rollout included, and an error when ctx ends before. unknown: there is nothing that nodes could tell, and
-// it returned at once.
+// it returned as soon as the endpoints showed what came of the event.
 func (r *Run) WaitEffective(ctx context.Context, done *Done, probe Probe) (unknown bool, err error) {
 	if done.index < 0 || done.settled == nil {
-		return true, nil
-	}
-	probes := r.canaryProbesOn(eventPort(done.index))
-	if len(probes) == 0 {
 		return true, nil
 	}
 	view, err := r.waitSettled(ctx, done)
 	if err != nil {
 		return false, fmt.Errorf("waiting for what comes of %q: %w", done.Event.What, err)
+	}
+	probes := r.canaryProbesOn(eventPort(done.index))
+	if len(probes) == 0 {
+		return true, nil
 	}
 	if done.service {
 		err = r.openServicePort(ctx, done.index)

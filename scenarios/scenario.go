@@ -44,7 +44,10 @@ type Spec struct {
 	SharePods bool          `yaml:"sharePods,omitempty"`
 	WarmUp    time.Duration `yaml:"warmUp,omitempty"` // load is sent for so long before time 0 of the run; none of it is counted
 	Events    []Event       `yaml:"events,omitempty"`
-	Expect    []Expect      `yaml:"expect,omitempty"`
+	// Settle has load sent for so long after every node in use has learned of the last event, if that is later than the clients'
+	// duration: how fast a cluster is does not matter then. It waits for a minute at most, MaxSettling.
+	Settle time.Duration `yaml:"settle,omitempty"`
+	Expect []Expect      `yaml:"expect,omitempty"`
 }
 
 // Requires says what a scenario needs of a cluster that not every one has. A run where it is missing is skipped, with the
@@ -284,7 +287,10 @@ type Expect struct {
 	Above        *float64           `yaml:"above,omitempty"`
 	Below        *float64           `yaml:"below,omitempty"`
 	Equals       *float64           `yaml:"equals,omitempty"`
-	From         time.Duration      `yaml:"from,omitempty"`       // only what was opened, or for requests and errors sent, from then on
-	To           time.Duration      `yaml:"to,omitempty"`         // and before then; 0: to the end
-	Confidence   float64            `yaml:"confidence,omitempty"` // of what is random: it fails only if the record contradicts it with this confidence; default 0.999
+	From         time.Duration      `yaml:"from,omitempty"` // only what was opened, or for requests and errors sent, from then on
+	To           time.Duration      `yaml:"to,omitempty"`   // and before then; 0: to the end
+	// FromEffective is, instead of From, counted from when every node in use had learned of the last event. Where that is not
+	// known the expectation fails.
+	FromEffective *time.Duration `yaml:"fromEffective,omitempty"`
+	Confidence    float64        `yaml:"confidence,omitempty"` // of what is random: it fails only if the record contradicts it with this confidence; default 0.999
 }

@@ -25,6 +25,7 @@ const (
 	maxRate              = 1_000_000 // requests, or connections, per second
 	maxRateSteps         = 1000
 	maxWarmUp            = time.Hour
+	minSettle            = 100 * time.Millisecond
 	maxZipfExponent      = 10
 	maxStreams           = 1000 // on one connection
 	maxSourceAddresses   = 4000
@@ -55,6 +56,7 @@ func validate(s *Scenario, p *problems) {
 	validateGateway(s, p)
 	validateDestinationRule(s, p)
 	validateEvents(s, p)
+	validateSettle(s, p)
 	validateExpectations(s, p)
 }
 

@@ -144,10 +144,14 @@ func validateBounds(e *Expect, path string, p *problems) {
 
 // validateWindow checks from and to.
 func validateWindow(e *Expect, path string, p *problems) {
+	effective := time.Duration(0)
+	if e.FromEffective != nil {
+		effective = *e.FromEffective
+	}
 	for _, end := range []struct {
 		field string
 		at    time.Duration
-	}{{"from", e.From}, {"to", e.To}} {
+	}{{"from", e.From}, {"to", e.To}, {"fromEffective", effective}} {
 		at := path + "." + end.field
 		switch {
 		case !p.src.has(at):
@@ -161,6 +165,14 @@ func validateWindow(e *Expect, path string, p *problems) {
 	}
 	if p.src.has(path+".to") && e.To <= e.From {
 		p.add(path+".to", "%s is not after from, %s: nothing lies between", e.To, e.From)
+	}
+	if at := path + ".fromEffective"; e.FromEffective != nil {
+		switch {
+		case p.src.has(path + ".from"):
+			p.add(at, "a time counts from the start or from the last event: remove from, or it")
+		case p.src.has(path + ".to"):
+			p.add(at, "nobody knows beforehand whether that is before to: remove to, or it")
+		}
 	}
 }
 
@@ -195,6 +207,9 @@ func validateEventNeeded(s *Scenario, e *Expect, path string, p *problems) {
 	}
 	if e.Metric == "timeToBalance" || e.Metric == "newPodShare" {
 		p.add(path+".metric", "%s counts from the last event, and there is none: add an event under spec.events", e.Metric)
+	}
+	if e.FromEffective != nil {
+		p.add(path+".fromEffective", "it counts from the last event, and there is none: write from, or add an event under spec.events")
 	}
 	if _, ok := e.Shares[NewPods]; ok {
 		p.add(fieldPath(path+".shares", NewPods), "there are no new pods without an event: add one under spec.events")

@@ -26,6 +26,7 @@ func TestExpectationsThatAreRefused(t *testing.T) {
 		"shares with a bound":                    {"{shares: {worker: 0.5}, above: 0.4}", "only a metric has bounds"},
 		"a finding in a part of the run":         {"{finding: Balanced, from: 2s}", "a finding is about the whole run"},
 		"a window that ends before it begins":    {"{metric: requests, above: 1, from: 3s, to: 2s}", "2s is not after from, 3s"},
+		"a window after no event":                {"{metric: requests, above: 1, fromEffective: 0s}", "it counts from the last event, and there is none"},
 		"a window before the run":                {"{metric: requests, above: 1, from: -1s}", "-1s is out of range"},
 		"lateness in a part of the run":          {"{metric: late, below: 1, from: 1s}", "late is about the whole run"},
 		"a confidence about what is counted":     {"{metric: errors.total, equals: 0, confidence: 0.99}", "errors.total is counted, not drawn"},

@@ -77,6 +77,26 @@ func validateWarmUp(s *Scenario, p *problems) {
 	}
 }
 
+// MaxSettling is how much longer than its clients' duration a run with spec.settle goes on at most.
+const MaxSettling = time.Minute
+
+// validateSettle checks how long load is sent after the last event.
+func validateSettle(s *Scenario, p *problems) {
+	const at = "spec.settle"
+	if !p.src.has(at) {
+		return
+	}
+	checkDuration(p, at, s.Spec.Settle, minSettle, MaxSettling)
+	if len(s.Spec.Events) == 0 {
+		p.add(at, "it counts from the last event, and there is none: remove it, or add an event under spec.events")
+	}
+	for i := range s.Spec.Clients {
+		if path := fmt.Sprintf("spec.clients[%d].requests", i); p.src.has(path) {
+			p.add(path, "with spec.settle every client goes on until events are over: write duration, the least that it lasts, instead")
+		}
+	}
+}
+
 // validateProtocol checks what not every protocol has.
 func validateProtocol(c *Client, path string, p *problems) {
 	protocols().check(p, path+".protocol", c.Protocol)

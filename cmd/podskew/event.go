@@ -9,13 +9,17 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/podskew/podskew/cluster"
+	"github.com/podskew/podskew/loadgen"
 	"github.com/podskew/podskew/record"
 	"github.com/podskew/podskew/scenarios"
 )
 
 const (
 	eventWithin   = 30 * time.Second // one event; a drain whose budget forbids it lasts as long
+	endWithin     = 15 * time.Second // until every agent knows when its load ends
 	restoreWithin = 60 * time.Second // until a node that was killed is ready again
 )
 
@@ -35,6 +39,10 @@ type conductor struct {
 	reach  func(ctx context.Context, requests int) error // waits until so many requests are answered
 	write  func(record.Event) error
 	tell   func(format string, args ...any) // progress, for people
+
+	least  time.Duration                              // that the load lasts
+	settle time.Duration                              // load after the last event is known everywhere; 0: the load ends by itself
+	end    func(context.Context, time.Duration) error // has the load end at a time since the start
 
 	acting  chan struct{} // holds one while an event is done: one at a time
 	effects sync.WaitGroup
@@ -74,6 +82,12 @@ func (c *conductor) conduct(ctx, loaded context.Context) (problems []string, err
 		})
 	}
 	running.Wait()
+	if errors.Join(errs...) == nil && c.settle > 0 {
+		c.effects.Wait()
+		if until.Err() == nil {
+			errs = append(errs, c.end(until, max(c.least, time.Since(c.start)+c.settle)))
+		}
+	}
 	if errors.Join(errs...) == nil && until.Err() == nil {
 		<-until.Done() // the endpoints are followed, and what comes of events waited for, as long as there is load
 	}
@@ -199,11 +213,40 @@ func (c *conductor) missed() []string {
 // conductor returns what does the run's events.
 func (r *session) conductor(live *live) *conductor {
 	return &conductor{
-		acting: make(chan struct{}, 1),
-		doer:   r.deployed, probe: r.probe, events: r.scenario.Spec.Events, start: r.start, reach: live.reach,
+		acting: make(chan struct{}, 1), least: longest(r.scenario), settle: r.scenario.Spec.Settle, end: r.endLoad,
+		doer: r.deployed, probe: r.probe, events: r.scenario.Spec.Events, start: r.start, reach: live.reach,
 		write: func(e record.Event) error { return r.dir.record.Write(record.Line{Event: &e}) },
 		tell:  func(format string, args ...any) { r.st.note("  "+format, args...) },
 	}
+}
+
+// longest is how long the clients that send for a time do so.
+func longest(s *scenarios.Scenario) time.Duration {
+	most := time.Duration(0)
+	for i := range s.Spec.Clients {
+		most = max(most, s.Spec.Clients[i].Duration)
+	}
+	return most
+}
+
+// endLoad tells every agent when its load is to end.
+func (r *session) endLoad(ctx context.Context, at time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range r.streams {
+		for _, agent := range s.Agents {
+			g.Go(func() error {
+				return loadgen.End(ctx, r.post(agent.Name), loadgen.EndRequest{
+					StopRequest: loadgen.StopRequest{Run: r.id, Stream: s.ID, Agent: agent.Name}, At: at,
+				})
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return environmentError(err, "")
+	}
+	return nil
 }
 
 // restore undoes what events did to nodes, also after an interrupt, unless the cluster ends now anyway.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	std "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,6 +145,66 @@ func TestWhatTheLoadDoesNotWaitFor(t *testing.T) {
 		i := slices.IndexFunc(recorded, func(e record.Event) bool { return e.What == "event 0" })
 		if i < 0 || recorded[i].Effective != 0 {
 			t.Errorf("recorded %+v", recorded)
+		}
+	})
+}
+
+// settling conducts events with settle, against a load of 4 s that goes on for a minute at most unless it is told to end.
+func settling(t *testing.T, s *stage, endFails error, events []scenarios.Event) (recorded []record.Event, end time.Duration, err error) {
+	t.Helper()
+	s.start = time.Now()
+	loaded, finish := context.WithTimeout(context.WithoutCancel(t.Context()), 64*time.Second)
+	defer finish()
+	var writing sync.Mutex
+	c := &conductor{
+		acting: make(chan struct{}, 1), doer: s, events: events, start: s.start, least: 4 * time.Second, settle: 2 * time.Second,
+		write: func(e record.Event) error {
+			writing.Lock()
+			defer writing.Unlock()
+			recorded = append(recorded, e)
+			return nil
+		},
+		tell: func(string, ...any) {},
+		end: func(_ context.Context, at time.Duration) error {
+			if end = at; endFails == nil {
+				time.AfterFunc(time.Until(s.start.Add(at)), finish)
+			}
+			return endFails
+		},
+	}
+	if problems, err := c.conduct(t.Context(), loaded); err != nil || len(problems) > 0 {
+		return recorded, end, errors.Join(err, errors.New(strings.Join(problems, "; ")))
+	}
+	return recorded, end, nil
+}
+
+func TestALoadThatSettlesEndsAfterWhatCameOfTheLastEvent(t *testing.T) {
+	for name, tc := range map[string]struct {
+		learns time.Duration
+		want   time.Duration
+	}{
+		"at once: it lasts as long as clients do": {100 * time.Millisecond, 4 * time.Second},
+		"later: so much after that":               {10 * time.Second, 13 * time.Second},
+		"never: until the load ends by itself":    {5 * time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &stage{learns: tc.learns}
+				_, end, err := settling(t, s, nil, []scenarios.Event{{At: time.Second}, {At: 500 * time.Millisecond}})
+				if took := time.Since(s.start); err != nil || end != tc.want || took != std.Or(tc.want, 64*time.Second) {
+					t.Errorf("%v; it was to end at %s and took %s", err, end, took)
+				}
+			})
+		})
+	}
+}
+
+func TestAnAgentThatCannotBeToldItsEndEndsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{learns: time.Second}
+		_, _, err := settling(t, s, errors.New("gone"), []scenarios.Event{{At: time.Second}})
+		if err == nil || err.Error() != "gone\n" || time.Since(s.start) != 2*time.Second {
+			t.Errorf("%v after %s", err, time.Since(s.start))
 		}
 	})
 }

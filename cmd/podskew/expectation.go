@@ -12,10 +12,14 @@ import (
 
 // expectation puts one expectation of a scenario into the analyzer's words.
 func expectation(x scenarios.Expect) analyze.Expectation {
+	var effective *float64
+	if x.FromEffective != nil {
+		effective = new(x.FromEffective.Seconds())
+	}
 	return analyze.Expectation{
 		Name: expectationName(x), Finding: analyze.Code(x.Finding), NoFinding: analyze.Code(x.NoFinding), Stream: x.Stream, ProxyMode: x.ProxyMode,
 		Metric: x.Metric, Shares: x.Shares, Distribution: x.Distribution, Above: x.Above, Below: x.Below, Equals: x.Equals,
-		From: x.From.Seconds(), To: x.To.Seconds(), Confidence: x.Confidence,
+		From: x.From.Seconds(), To: x.To.Seconds(), FromEffective: effective, Confidence: x.Confidence,
 	}
 }
 
@@ -47,6 +51,9 @@ func expectationName(x scenarios.Expect) string {
 	}
 	if x.From > 0 {
 		fmt.Fprintf(&b, " from %s", x.From)
+	}
+	if x.FromEffective != nil {
+		fmt.Fprintf(&b, " from %s after the last event was known", *x.FromEffective)
 	}
 	if x.To > 0 {
 		fmt.Fprintf(&b, " to %s", x.To)

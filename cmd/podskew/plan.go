@@ -25,6 +25,9 @@ func (r *session) plan(s record.Stream, i int) loadgen.Plan {
 		Resolve: c.Resolve, ResolveOrder: c.ResolveOrder, GRPCPolicy: c.GRPCPolicy,
 		WarmUp: r.scenario.Spec.WarmUp, ZipfExponent: c.ZipfExponent,
 	}
+	if r.scenario.Spec.Settle > 0 {
+		p.Duration += scenarios.MaxSettling // unless it is told to end
+	}
 	p.Session, p.Detail = s.Session, c.Target == scenarios.TargetGateway
 	for _, step := range c.Rates {
 		p.Rates = append(p.Rates, record.RateStep{At: step.At.Seconds(), Rate: step.Rate, Ramp: step.Ramp})
