@@ -3,6 +3,8 @@
 package loadgen
 
 import (
+	"cmp"
+	"context"
 	"math"
 	"net/netip"
 	"runtime"
@@ -21,6 +23,8 @@ const (
 	readBuffer = 2 * maxHead
 	// rowBatch is how many rows are handed over at a time: waking the collector costs more than a request.
 	rowBatch = 256
+	// rowsWithin is how long they wait for others.
+	rowsWithin = 20 * time.Millisecond
 )
 
 // epollDriver runs all connections of a plan on one thread that waits in epoll for whichever has something to read. It
@@ -41,7 +45,8 @@ type epollDriver struct {
 	timers    timerHeap
 	deaths    timerHeap       // of the lifetimes of a pool's connections, numbered by generation
 	deadlines []time.Duration // by slot, of what it waits for: apart from conns, since they are looked through often
-	tick      time.Duration   // between two looks
+	tick      time.Duration   // between two looks, at least
+	shortest  time.Duration   // of all waits that have a deadline
 	nextTick  time.Duration
 	alive     int // slots that are not done
 	starting  int // slots from here on have not begun
@@ -68,7 +73,8 @@ type epollDriver struct {
 	parser parser     // of replies that come at once
 	spare  []*partial // not in use
 
-	rows []record.Connection // finished ones, not handed over
+	rows   []record.Connection // finished ones, not handed over
+	handed time.Duration       // when some were last
 
 	sawStop, sawCut bool
 
@@ -84,9 +90,10 @@ type route struct {
 
 // newEpollDriver returns nil if the plan needs another driver.
 func newEpollDriver(r *run) driver {
+	shortest := min(r.plan.Timeout, r.plan.ConnectTimeout, maxCloseWait)
 	d := &epollDriver{
 		run: r, shard: r.newShard(), conns: make([]econn, r.plan.Connections), deadlines: make([]time.Duration, r.plan.Connections),
-		tick: min(max(min(r.plan.Timeout, r.plan.ConnectTimeout, maxCloseWait)/50, time.Millisecond), 20*time.Millisecond),
+		tick: min(max(shortest/50, time.Millisecond), 20*time.Millisecond), shortest: shortest,
 	}
 	for _, t := range r.targets {
 		keep, last := r.requestTo(t)
@@ -134,8 +141,8 @@ func (d *epollDriver) plan() {
 
 func (d *epollDriver) name() string { return DriverEpoll }
 
-// release has nothing to do: the loop looks at run.cut at every tick.
-func (d *epollDriver) release() {}
+// release has the loop look at run.cut.
+func (d *epollDriver) release() { d.poller.rouse() }
 
 func (d *epollDriver) account(g *record.Generator) {
 	if d.now > d.began {
@@ -157,6 +164,7 @@ func (d *epollDriver) work() {
 		return
 	}
 	defer d.poller.close()
+	defer context.AfterFunc(d.run.ctx, d.poller.rouse)()
 	d.buf = make([]byte, readBuffer)
 	d.alive = len(d.conns)
 	d.began = d.run.now()
@@ -198,8 +206,7 @@ func (d *epollDriver) loop() {
 // turn does what time has made due.
 func (d *epollDriver) turn() {
 	if d.now >= d.nextTick {
-		d.nextTick = d.now + d.tick
-		d.look()
+		d.nextTick = max(d.now+d.tick, d.look())
 	}
 	d.fire()
 	for range burst {
@@ -220,6 +227,9 @@ func (d *epollDriver) untilNext() time.Duration {
 		return 0
 	}
 	until := d.nextTick
+	if at := d.handed + rowsWithin; len(d.rows) > 0 && d.now < at {
+		until = min(until, at)
+	}
 	if len(d.timers) > 0 {
 		until = min(until, d.timers[0].at)
 	}
@@ -232,16 +242,26 @@ func (d *epollDriver) untilNext() time.Duration {
 	return min(until-d.now, d.untilDue())
 }
 
-// look finds what has waited for too long, and an end that came from outside.
-func (d *epollDriver) look() {
-	if warm(d.began) && !warm(d.now) {
+// look finds what has waited for too long, and an end that came from outside. It returns when something can have waited for
+// too long next. Every look wakes the process, so that a loop with little to do must not look for nothing.
+func (d *epollDriver) look() (next time.Duration) {
+	switch {
+	case !warm(d.began):
+	case warm(d.now):
+		next = d.now + d.tick
+	default:
 		d.began, d.waited, d.batch = d.now, 0, 0 // what it says of itself is of the run
 	}
+	first := d.now + d.shortest // of waits that begin from now on
 	for i, deadline := range d.deadlines {
-		if deadline <= d.now {
+		switch {
+		case deadline <= d.now:
 			d.expire(&d.conns[i])
+		case deadline < first:
+			first = deadline
 		}
 	}
+	next = cmp.Or(next, first)
 	if !d.sawStop && d.run.stopped.Load() {
 		d.sawStop = true
 		for i := range d.conns {
@@ -254,16 +274,15 @@ func (d *epollDriver) look() {
 			d.cut(&d.conns[i])
 		}
 	}
+	return next
 }
 
 // handRows hands finished rows over in batches, and waits for nobody.
 func (d *epollDriver) handRows() {
-	if len(d.rows) < rowBatch && d.now < d.nextTick {
+	if len(d.rows) == 0 || len(d.rows) < rowBatch && d.now < d.handed+rowsWithin {
 		return
 	}
-	if len(d.rows) == 0 {
-		return
-	}
+	d.handed = d.now
 	select {
 	case d.run.rows <- d.rows:
 		d.run.pending.Add(int64(len(d.rows)))
@@ -282,7 +301,12 @@ func (d *epollDriver) behind() bool {
 func (d *epollDriver) handleAll(events []unix.EpollEvent) {
 	d.later = d.later[:0]
 	for i := range events {
-		switch e := &events[i]; d.conns[e.Fd].state {
+		e := &events[i]
+		if e.Fd < 0 { // somebody has called
+			d.nextTick = d.now
+			continue
+		}
+		switch d.conns[e.Fd].state {
 		case connecting:
 			d.handle(e)
 		default:

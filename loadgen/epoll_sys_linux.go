@@ -4,6 +4,7 @@ package loadgen
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -150,15 +151,47 @@ type poller struct {
 	fd     int
 	events [1024]unix.EpollEvent
 	coarse bool // epoll_pwait2 is missing or forbidden: waits last whole milliseconds
+
+	mu   sync.Mutex
+	bell int // an eventfd, whose events are of slot -1; 0: none
 }
 
 func (p *poller) open() error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	p.fd = fd
-	return err
+	if err != nil {
+		return err
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	p.mu.Lock()
+	p.fd, p.bell = fd, bell
+	p.mu.Unlock()
+	if errno := p.watch(int32(bell), -1, 0); errno != 0 {
+		p.close()
+		return errno
+	}
+	return nil
 }
 
-func (p *poller) close() { _ = unix.Close(p.fd) }
+func (p *poller) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = unix.Close(p.fd), unix.Close(p.bell)
+	p.bell = 0
+}
+
+// rouse ends the wait that is going on, or the next one. Anyone may call it at any time.
+func (p *poller) rouse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bell != 0 {
+		one := [8]byte{1}
+		_, _ = unix.Write(p.bell, one[:]) // nobody reads it: each write is an edge, and there are few
+	}
+}
 
 // watch reports every change of a socket from now on, once: edge-triggered, so that nothing need be told again.
 func (p *poller) watch(fd, slot, generation int32) unix.Errno {
