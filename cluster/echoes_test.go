@@ -44,3 +44,23 @@ func TestOnlyRunningEchoPodsAreListed(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestEchoPodsWithoutPowerAreNotAsked(t *testing.T) {
+	w := newWorld(labNodes()...)
+	r := w.deploy(t, w.cluster(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") })), keepalive())
+	pods, err := r.EchoPods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := ""
+	for _, p := range w.podItems(r.Namespace()) {
+		if p.Name == pods[0] {
+			node = p.Spec.NodeName
+		}
+	}
+	r.killed = map[string]bool{node: true}
+	_, err = r.AskEcho(t.Context(), pods[0], "/stats")
+	if want := "asking pod " + pods[0] + ": node " + node + " has no power"; node == "" || err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}

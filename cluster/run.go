@@ -32,11 +32,12 @@ type Run struct {
 	echoToken string // what echo pods demand of those who change their readiness or pace
 
 	mu         sync.Mutex
-	programmed map[string]bool // node → its rules answered for the canary
-	replicas   *int            // that a scale event asked for; nil: none has
-	swapped    bool            // the Services select the pods in standby
-	cordoned   map[string]bool // nodes, by this run
-	killed     map[string]bool // nodes, and not started yet
+	programmed map[string]bool   // node → its rules answered for the canary
+	replicas   *int              // that a scale event asked for; nil: none has
+	swapped    bool              // the Services select the pods in standby
+	cordoned   map[string]bool   // nodes, by this run
+	killed     map[string]bool   // nodes, and not started yet
+	echoNodes  map[string]string // by echo pod, when they were listed last
 
 	canaryMu sync.Mutex
 	opened   []port // of events, in the canary's EndpointSlice

@@ -23,8 +23,10 @@ const (
 	programmedWithin = 60 * time.Second // kube-proxy syncs within seconds; its longest retry is 30 s
 	removeWithin     = 60 * time.Second
 	factsWithin      = 10 * time.Second
-	// startIn is how long after the decision the load starts, or its warm-up: time for every agent to get its plan.
-	startIn = time.Second
+	// startIn and startEach are how long after the decision the load starts, or its warm-up: time for every agent to get its
+	// plans, which go out side by side.
+	startIn   = 400 * time.Millisecond
+	startEach = 10 * time.Millisecond
 )
 
 // session is one scenario being run.
@@ -185,7 +187,11 @@ func (r *session) probe(ctx context.Context, agent, address string) error {
 // measure sends the load and writes the record. Whatever goes wrong from here on, the record is
 // closed and holds what was measured.
 func (r *session) measure(ctx context.Context) (err error) {
-	r.start = time.Now().Add(startIn + r.scenario.Spec.WarmUp)
+	plans := 0
+	for _, s := range r.streams {
+		plans += len(s.Agents)
+	}
+	r.start = time.Now().Add(startIn + time.Duration(plans)*startEach + r.scenario.Spec.WarmUp)
 	run := record.Run{ID: r.id, Scenario: r.scenario.Metadata.Name, Start: r.start, Seed: r.o.seed, Tool: toolVersion()}
 	if r.dir, err = createRunDir(r.o.runsDir, r.scenario, run); err != nil {
 		return err

@@ -16,9 +16,10 @@ import (
 
 const (
 	serversWithin = 30 * time.Second
-	serversAsked  = 8         // at a time
-	serverRows    = 10_000    // in one answer: half a megabyte
-	maxServerRows = 2_000_000 // of all pods together
+	askWithin     = 10 * time.Second // one pod, for one page
+	serversAsked  = 8                // at a time
+	serverRows    = 10_000           // in one answer: half a megabyte
+	maxServerRows = 2_000_000        // of all pods together
 )
 
 // echoes are the echo pods of a run.
@@ -146,6 +147,8 @@ func (s *servers) room(rows int) bool {
 }
 
 func (s *servers) ask(ctx context.Context, pod string, from, limit int) (echo.Rows, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
 	body, err := s.echoes.AskEcho(ctx, pod, fmt.Sprintf("/stats?rows=compact&from=%d&limit=%d", from, limit))
 	if err != nil {
 		return echo.Rows{}, err
