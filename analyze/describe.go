@@ -28,6 +28,7 @@ func describe(rec *record.Record, t *traffic, f *family) *subject {
 	s.report = &Stream{
 		Client: t.name, Vantage: t.plan.Vantage, Target: t.plan.Target, Address: t.addresses(),
 		Connections: t.opened(), UnknownBackend: t.unanswered(), RequestsPerConnection: t.plan.RequestsPerConnection,
+		ConnectionLifetime: t.plan.ConnectionLifetime, ConnectionsPerSecond: t.plan.ConnectionsPerSecond,
 		Errors: t.allErrors(), CrossNode: t.crossNode(), Latency: t.latency(),
 	}
 	for _, st := range t.strata {

@@ -85,11 +85,13 @@ type Stream struct {
 	CrossNode             int                      `json:"crossNode"`       // answered requests whose pod is on another node than the one that chose it
 	UnknownBackend        int                      `json:"unknownBackend"`  // connections nobody answered on
 	RequestsPerConnection int                      `json:"requestsPerConnection"`
-	Matrix                *Matrix                  `json:"matrix,omitempty"`          // client by backend; nil without backends
-	Flows                 []Flow                   `json:"flows,omitempty"`           // client to source address to backend
-	ConnectionRows        []ConnectionRow          `json:"connectionRows,omitempty"`  // every connection in order of opening, if there are at most 500
-	OpenConnections       *OpenConnections         `json:"openConnections,omitempty"` // of more connections: how many were open when
-	UnitLoads             []UnitLoad               `json:"unitLoads,omitempty"`       // what each unit carried, by backend: at most 1,000 entries
+	ConnectionLifetime    float64                  `json:"connectionLifetime,omitempty"`   // seconds after which a connection is replaced, as planned; 0: never
+	ConnectionsPerSecond  float64                  `json:"connectionsPerSecond,omitempty"` // churn, as planned: the oldest connection is replaced this often; 0: never
+	Matrix                *Matrix                  `json:"matrix,omitempty"`               // client by backend; nil without backends
+	Flows                 []Flow                   `json:"flows,omitempty"`                // client to source address to backend
+	ConnectionRows        []ConnectionRow          `json:"connectionRows,omitempty"`       // every connection in order of opening, if there are at most 500
+	OpenConnections       *OpenConnections         `json:"openConnections,omitempty"`      // of more connections: how many were open when
+	UnitLoads             []UnitLoad               `json:"unitLoads,omitempty"`            // what each unit carried, by backend: at most 1,000 entries
 
 	settling *Balance // of a stream as it was once the last event was over
 }

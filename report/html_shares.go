@@ -52,7 +52,7 @@ func newSharesChart(id string, s *analyze.Stream) *sharesChart {
 		Scale: percent(scale),
 	}
 	if !sharesKnown(s) {
-		c.Desc = fmt.Sprintf("Each bar is a pod's share of the %s; the mark is its expected share. There is no range of chance to set beside it.", count(answeredBy(s), "answered request"))
+		c.Desc = fmt.Sprintf("Each bar is a pod's share of the %s; the mark is its expected share%s. There is no range of chance to set beside it.", count(answeredBy(s), "answered request"), sinceWhen(s))
 	}
 	pods := shortPods(s)
 	rows, left := barRows(len(s.Backends))

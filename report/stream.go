@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/podskew/podskew/analyze"
@@ -43,6 +44,10 @@ func streamWords(s *analyze.Stream) string {
 		text += ", each a choice of its own"
 	case byRequest(s):
 		text += " on connections that are not told apart"
+	case n == 0 && s.ConnectionLifetime > 0:
+		text += fmt.Sprintf(" on %s, each replaced after %s or so", count(s.Connections, "connection"), seconds(s.ConnectionLifetime))
+	case n == 0 && s.ConnectionsPerSecond > 0:
+		text += fmt.Sprintf(" on %s, the oldest replaced %s times a second", count(s.Connections, "connection"), decimal(s.ConnectionsPerSecond))
 	case n == 0:
 		text += fmt.Sprintf(" on %s, open as long as the run lasts", count(s.Connections, "connection"))
 	case n == 1:
@@ -141,7 +146,7 @@ func writeShares(p *page, s *analyze.Stream, wide bool) error {
 	}})
 	t.add(column{head: "share", right: true, cells: cells(rows, func(i int) string { return percent(backend(i).Share) })})
 	t.add(column{head: "expected", right: true, cells: cells(rows, func(i int) string { return expectedWords(backend(i)) })})
-	legend := "█ requests, ┃ expected"
+	legend := "█ requests, ┃ expected" + sinceWhen(s)
 	if sharesKnown(s) {
 		legend += ", · 95 % of what chance makes of the expected share"
 		t.add(column{head: "by chance", right: true, drop: 2, cells: cells(rows, func(i int) string { return percentRange(backend(i).ChanceShare) })})
@@ -153,6 +158,15 @@ func writeShares(p *page, s *analyze.Stream, wide bool) error {
 	writeLeft(p, left)
 	p.text(faint, "  ", legend)
 	return nil
+}
+
+// sinceWhen says of which time the expected shares are, if pods joined later that had none then.
+func sinceWhen(s *analyze.Stream) string {
+	joined := slices.ContainsFunc(s.Backends, func(b analyze.Backend) bool { return b.Eligible && b.ExpectedShare == 0 && b.Share > 0 })
+	if !joined || sharesKnown(s) {
+		return ""
+	}
+	return " when the load began"
 }
 
 func expectedWords(b analyze.Backend) string {

@@ -89,3 +89,46 @@ func TestASinglePodIsNotCompared(t *testing.T) {
 		}
 	}
 }
+
+func TestHowLongConnectionsLastIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		with func(*analyze.Stream)
+		says string
+	}{
+		"as long as the run":           {func(*analyze.Stream) {}, "on 8 connections, open as long as the run lasts;"},
+		"until they are old":           {func(s *analyze.Stream) { s.ConnectionLifetime = 1.5 }, "on 8 connections, each replaced after 1.5 s or so;"},
+		"until it is their turn to go": {func(s *analyze.Stream) { s.ConnectionsPerSecond = 60 }, "on 8 connections, the oldest replaced 60 times a second;"},
+		"for one request":              {func(s *analyze.Stream) { s.RequestsPerConnection = 1 }, "on 8 connections, a fresh one for each;"},
+		"for some requests":            {func(s *analyze.Stream) { s.RequestsPerConnection = 15 }, "on 8 connections, each for 15 requests;"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := keepalive()
+			c.with(&r.Streams[0])
+			for format, page := range everyPage(t, r) {
+				if !strings.Contains(page, c.says) {
+					t.Errorf("%s does not say %q", format, c.says)
+				}
+			}
+		})
+	}
+}
+
+// A pod that joined during the run had no share to expect when the load began, which is no rule that it broke.
+func TestSharesOfPodsThatJoinedAreOfTheBeginning(t *testing.T) {
+	r := keepalive()
+	s := &r.Streams[0]
+	for format, page := range everyPage(t, r) {
+		if strings.Contains(page, "when the load began") {
+			t.Errorf("%s speaks of the beginning where nothing changed", format)
+		}
+	}
+	for i := range s.Backends {
+		s.Backends[i].ChanceShare = analyze.Range{}
+	}
+	s.Backends[0].ExpectedShare = 0
+	for format, page := range everyPage(t, r) {
+		if format != "markdown" && !strings.Contains(page, "when the load began") { // which has no bars
+			t.Errorf("%s does not say of when the expected shares are", format)
+		}
+	}
+}
