@@ -23,6 +23,8 @@ func TestExpectationsAboutTheTimeAfterAnEvent(t *testing.T) {
 		}
 		return rec
 	}
+	cut := scene(5)
+	cut.End = nil
 	nothing := simulate.Scene{Seed: 3, Placement: three, Streams: []simulate.Stream{{Name: "web", Clients: 2, Connections: 30, Requests: 1}}}.Record()
 	for name, c := range map[string]struct {
 		rec    *record.Record
@@ -32,6 +34,7 @@ func TestExpectationsAboutTheTimeAfterAnEvent(t *testing.T) {
 	}{
 		"that it is over":            {scene(5), .25, true, "from 5.25 s on"},
 		"that counts from its end":   {scene(5), 0, true, "from 5 s on"},
+		"of a record that was cut":   {cut, 0, true, "from 5 s on"},
 		"that nobody knows to end":   {scene(0), 0, false, "not every node had learned of"},
 		"that the load does not see": {scene(5), 60, false, "before 65 s: longer load, or spec.settle, is needed"},
 		"of which there was none":    {nothing, 0, false, "nothing happened during the run"},

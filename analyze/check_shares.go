@@ -187,7 +187,7 @@ func (c *checker) sinceEffective(seconds float64) (at float64, why string) {
 	for _, e := range events {
 		at = max(at, e.At, e.Effective)
 	}
-	if at += seconds; at >= c.rec.End.Seconds {
+	if at += seconds; c.rec.End != nil && at >= c.rec.End.Seconds { // nil: the record was cut
 		return 0, fmt.Sprintf("the load ended at %s s, before %s s: longer load, or spec.settle, is needed", figure(c.rec.End.Seconds), figure(at))
 	}
 	return at, ""
