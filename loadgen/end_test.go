@@ -75,8 +75,9 @@ func TestALoadThatIsToldItsEndIsACompleteOne(t *testing.T) {
 			if n := len(got.errors()); n > 0 {
 				t.Errorf("errors %v", got.errors())
 			}
-			if g := got.done.Generator; g != nil && g.Dropped > 0 {
-				t.Errorf("%d requests count as never sent", g.Dropped)
+			// What fell due just before the end, on a machine that stalled until after it, was never sent; what was due later was never intended.
+			if g := got.done.Generator; g != nil && float64(g.Dropped) > w.plan.Rate {
+				t.Errorf("%d requests count as never sent, more than of the last second", g.Dropped)
 			}
 		})
 	}
