@@ -67,6 +67,7 @@ func runDNS(args []string) int {
 	if len(args) != 3 {
 		return 2
 	}
+	boot.AwaitGate()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err := dns.Run(ctx, dns.Options{

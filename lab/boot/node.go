@@ -15,7 +15,7 @@ import (
 // File descriptors of a node's process 1.
 const (
 	FDNodeSpec  = 3 + iota // read end; NodeSpec as JSON
-	FDNodeStart            // read end; a byte starts the node's processes, more restart the one of that number, its end of file ends the node
+	FDNodeStart            // read end; a byte starts the node's processes, each at its gate; as many more open the gates in turn; further ones restart the process of that number; its end of file ends the node
 	FDNodeNews             // write end; NodeNews as JSON lines
 )
 
@@ -72,19 +72,25 @@ func nodeMain([]string) int {
 	if err := news.Encode(NodeNews{}); err != nil {
 		return 1
 	}
-	start := os.NewFile(FDNodeStart, "start")
-	if _, err := io.ReadFull(start, make([]byte, 1)); err != nil {
+	start, one := os.NewFile(FDNodeStart, "start"), make([]byte, 1)
+	if _, err := io.ReadFull(start, one); err != nil {
 		return 0
 	}
 	if err := runAll(spec.Setup); err != nil {
 		return fail(err)
 	}
-	watched, err := startAll(spec.Processes)
+	watched, gates, err := startAll(spec.Processes)
 	if err != nil {
 		return fail(err)
 	}
 	running := newNodeProcesses(spec.Processes, watched)
 	go func() {
+		for _, gate := range gates {
+			if _, err := io.ReadFull(start, one); err != nil {
+				os.Exit(0)
+			}
+			gate.Open()
+		}
 		running.obey(start)
 		os.Exit(0)
 	}()
@@ -138,19 +144,25 @@ func runAll(commands []Command) error {
 	return nil
 }
 
-func startAll(processes []Process) (map[int]string, error) {
-	watched := map[int]string{}
+// startAll starts the processes, each at a gate of its own.
+func startAll(processes []Process) (watched map[int]string, gates []*Gate, err error) {
+	watched = map[int]string{}
 	for _, p := range processes {
-		pid, err := start(p)
+		gate, err := NewGate()
 		if err != nil {
-			return nil, fmt.Errorf("starting %s: %w", p.Name, err)
+			return nil, nil, err
 		}
-		watched[pid] = p.Name
+		pid, err := start(p, gate)
+		if err != nil {
+			return nil, nil, fmt.Errorf("starting %s: %w", p.Name, err)
+		}
+		watched[pid], gates = p.Name, append(gates, gate)
 	}
-	return watched, nil
+	return watched, gates, nil
 }
 
-func start(p Process) (int, error) {
+// start starts the process, which waits at the gate where there is one.
+func start(p Process, gate *Gate) (int, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err
@@ -161,7 +173,10 @@ func start(p Process) (int, error) {
 		return 0, err
 	}
 	defer log.Close()
-	return syscall.ForkExec(Self, append([]string{os.Args[0]}, p.Args...), &syscall.ProcAttr{
-		Dir: "/", Env: p.Env, Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
-	})
+	env, files := p.Env, []uintptr{null.Fd(), log.Fd(), log.Fd()}
+	if gate != nil {
+		held, wait := gate.Hold(env)
+		env, files = held, append(files, wait.Fd())
+	}
+	return syscall.ForkExec(Self, append([]string{os.Args[0]}, p.Args...), &syscall.ProcAttr{Dir: "/", Env: env, Files: files})
 }

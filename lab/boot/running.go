@@ -58,7 +58,7 @@ func (p *nodeProcesses) again(name string) (pid int, restarted bool, err error) 
 	delete(p.restarting, name)
 	for _, spec := range p.specs {
 		if spec.Name == name {
-			pid, err = start(spec)
+			pid, err = start(spec, nil)
 			p.pids[name] = pid
 			return pid, true, err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -25,7 +26,7 @@ const nodeFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEW
 type runningNode struct {
 	Node
 	pid   int           // of its process 1
-	start *os.File      // a byte starts its processes, more restart one of them
+	start *os.File      // see boot.FDNodeStart
 	gone  chan struct{} // closed when its process 1 has ended
 	again chan string   // names of processes that were restarted
 }
@@ -65,7 +66,7 @@ func newLAN(nodes []Node) (*podnet.LAN, error) {
 	return lan, lan.AddRoutes(podRoutes(nodes, ""))
 }
 
-// startNodes creates the namespaces of all nodes and joins them to the LAN. Their processes do not run yet.
+// startNodes creates the namespaces of all nodes and joins them to the LAN. Their processes wait to be released.
 func (s *supervisor) startNodes(ctx context.Context, lan *podnet.LAN) error {
 	running := make([]*runningNode, len(s.nodes))
 	errs := make([]error, len(s.nodes))
@@ -96,7 +97,10 @@ func (s *supervisor) startNode(ctx context.Context, lan *podnet.LAN, n Node) (*r
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return r, lan.Join(n.Name, r.pid, netip.PrefixFrom(n.Address, 24), nodeRoutes(s.nodes, n))
+	if err := lan.Join(n.Name, r.pid, netip.PrefixFrom(n.Address, 24), nodeRoutes(s.nodes, n)); err != nil {
+		return nil, err
+	}
+	return r, r.say(1)
 }
 
 // cloneNode starts the node's process 1 and returns its news.
@@ -161,22 +165,29 @@ func (s *supervisor) followNode(n *runningNode, news *os.File, setUp chan<- stru
 	}
 }
 
-// releaseNodes lets the nodes start their processes.
-func (s *supervisor) releaseNodes() error {
+// release lets the processes of that name begin, on all nodes that have one.
+func (s *supervisor) release(name string) error {
 	for _, r := range s.running {
-		if err := s.release(r); err != nil {
+		if err := s.releaseOn(r, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *supervisor) release(r *runningNode) error {
-	for _, name := range processNames(r.Node) {
-		s.processes.set(component{node: r.Name, name: name}, stateRunning)
+// releaseOn lets a process of a node begin. They are let go in the order of processNames.
+func (s *supervisor) releaseOn(r *runningNode, name string) error {
+	if !slices.Contains(processNames(r.Node), name) {
+		return nil
 	}
-	if _, err := r.start.Write([]byte{1}); err != nil {
-		return fmt.Errorf("starting the processes of node %s: %w", r.Name, err)
+	s.processes.set(component{node: r.Name, name: name}, stateRunning)
+	return r.say(1)
+}
+
+// say sends a byte to the node's process 1, which takes it for what is due next.
+func (r *runningNode) say(b byte) error {
+	if _, err := r.start.Write([]byte{b}); err != nil {
+		return fmt.Errorf("telling node %s: %w", r.Name, err)
 	}
 	return nil
 }
@@ -218,10 +229,33 @@ func (s *supervisor) nodeSpec(n Node) (*boot.NodeSpec, error) {
 	for _, name := range processNames(n) {
 		c := component{node: n.Name, name: name}
 		s.processes.set(c, stateWaiting)
-		spec.Processes = append(spec.Processes,
-			boot.Process{Name: name, Args: args[name], Env: componentEnv(), Log: c.log()})
+		process := boot.Process{Name: name, Args: args[name], Env: componentEnv(), Log: c.log()}
+		if name == proxyName && s.config.ProxyMode == NFTables {
+			process.Env = nftablesEnv()
+		}
+		spec.Processes = append(spec.Processes, process)
 	}
 	return spec, nil
+}
+
+// onlyNFT is a directory with the one program that kube-proxy needs in nftables mode.
+const onlyNFT = boot.Base + "/nft"
+
+// nftablesEnv is the environment of a kube-proxy in nftables mode. Where it finds iptables, it first calls that some thirty times
+// to take away what another mode may have left, of which there is nothing in a new network namespace.
+func nftablesEnv() []string {
+	env := componentEnv()
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		return env // kube-proxy says it best
+	}
+	if err := os.MkdirAll(onlyNFT, 0o755); err != nil {
+		return env
+	}
+	if err := os.Symlink(nft, filepath.Join(onlyNFT, "nft")); err != nil && !errors.Is(err, os.ErrExist) {
+		return env
+	}
+	return append(env, "PATH="+onlyNFT)
 }
 
 func (s *supervisor) writeKubeletConfig(dir string, n Node) (string, error) {

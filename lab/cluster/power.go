@@ -101,8 +101,10 @@ func (s *supervisor) startAgain(ctx context.Context, at int, was *runningNode) e
 	s.mu.Lock()
 	s.running[at] = r
 	s.mu.Unlock()
-	if err := s.release(r); err != nil {
-		return err
+	for _, name := range processNames(r.Node) {
+		if err := s.releaseOn(r, name); err != nil {
+			return err
+		}
 	}
 	if err := s.await(ctx, "the nodes", s.nodesReady); err != nil {
 		return err
@@ -132,8 +134,8 @@ func (s *supervisor) restartProxy(ctx context.Context, r *runningNode) error {
 	case <-r.again: // of a restart that nobody waited for
 	default:
 	}
-	if _, err := r.start.Write([]byte{byte(at + 1)}); err != nil {
-		return fmt.Errorf("restarting kube-proxy on node %s: %w", r.Name, err)
+	if err := r.say(byte(at + 1)); err != nil {
+		return fmt.Errorf("restarting kube-proxy: %w", err)
 	}
 	select {
 	case <-r.again:

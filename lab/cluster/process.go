@@ -113,8 +113,8 @@ func (p *processes) list() []ComponentStatus {
 	return out
 }
 
-// start runs a role of this binary as a component of the control plane, until ctx ends.
-func (p *processes) start(ctx context.Context, name string, args []string) error {
+// start runs a role of this binary as a component of the control plane, until ctx ends. With a gate it waits there first.
+func (p *processes) start(ctx context.Context, name string, args []string, gate *boot.Gate) error {
 	c := component{name: name}
 	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -126,6 +126,11 @@ func (p *processes) start(ctx context.Context, name string, args []string) error
 	cmd.Env = componentEnv()
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
+	if gate != nil {
+		var wait *os.File
+		cmd.Env, wait = gate.Hold(cmd.Env)
+		cmd.ExtraFiles = []*os.File{wait} // the first of these is boot.FDGate
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", c, err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // pollEvery is the pause between two looks at something that is expected to change soon.
-const pollEvery = 20 * time.Millisecond
+const pollEvery = 50 * time.Millisecond
 
 // lookTimeout bounds one look.
 const lookTimeout = 2 * time.Second
@@ -168,6 +168,11 @@ func (s *supervisor) accountReady(ctx context.Context) error {
 	}
 	_, err := core.ConfigMaps(metav1.NamespaceDefault).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
 	return err
+}
+
+// rolesThere looks whether the API server has created the roles that it gives the components.
+func (s *supervisor) rolesThere(ctx context.Context) error {
+	return s.client.CoreV1().RESTClient().Get().AbsPath("/readyz/poststarthook/rbac/bootstrap-roles").Do(ctx).Error()
 }
 
 func (s *supervisor) apiServerReady(ctx context.Context) error {

@@ -113,7 +113,14 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 		return err
 	}
 	s.lan = lan
-	if err := s.processes.start(ctx, "etcd", etcdArgs()); err != nil {
+	if err := s.processes.start(ctx, "etcd", etcdArgs(), nil); err != nil {
+		return err
+	}
+	gates, err := newGates()
+	if err != nil {
+		return err
+	}
+	if err := s.processes.start(ctx, "kube-apiserver", apiServerArgs(), gates.apiServer); err != nil {
 		return err
 	}
 	credentials, err := newCredentials(s.nodes)
@@ -124,13 +131,14 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 	if err := s.await(ctx, "etcd", etcdListens); err != nil {
 		return err
 	}
-	if err := s.processes.start(ctx, "kube-apiserver", apiServerArgs()); err != nil {
-		return err
-	}
+	gates.apiServer.Open()
 	if err := copyImages(fileCount(s.config.Images)); err != nil {
 		return err
 	}
 	if err := s.startNodes(ctx, lan); err != nil {
+		return err
+	}
+	if err := s.startHeld(ctx, gates); err != nil {
 		return err
 	}
 	go relay(host, controlPlaneIP+":6443")
@@ -138,7 +146,7 @@ func (s *supervisor) start(ctx context.Context, host net.Listener) error {
 		return err
 	}
 	s.step("starting the nodes")
-	if err := s.startRest(ctx); err != nil {
+	if err := s.startRest(ctx, gates); err != nil {
 		return err
 	}
 	s.step("waiting until the nodes are ready")
@@ -175,24 +183,50 @@ func (s *supervisor) connect(ctx context.Context) error {
 	return s.await(ctx, "the API server to answer", s.apiServerAnswers)
 }
 
-// startRest starts what needs the API server.
-func (s *supervisor) startRest(ctx context.Context) error {
+// gates are those of the control plane's components.
+type gates struct{ apiServer, controllerManager, scheduler, dns *boot.Gate }
+
+func newGates() (g gates, err error) {
+	for _, gate := range []**boot.Gate{&g.apiServer, &g.controllerManager, &g.scheduler, &g.dns} {
+		if *gate, err = boot.NewGate(); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// startHeld starts what needs the API server, to wait until there is one.
+func (s *supervisor) startHeld(ctx context.Context, g gates) error {
+	return errors.Join(
+		s.processes.start(ctx, "kube-controller-manager", controllerManagerArgs(), g.controllerManager),
+		s.processes.start(ctx, "kube-scheduler", schedulerArgs(), g.scheduler),
+		s.processes.start(ctx, "dns", dnsArgs(), g.dns),
+	)
+}
+
+// startRest creates the first objects and lets go what waits for them. kube-proxy, the scheduler and the DNS have their rights from
+// roles, for which the API server takes another two seconds; who is refused before that sleeps as long. The kubelets and the
+// controller manager need none, and use the time.
+func (s *supervisor) startRest(ctx context.Context, g gates) error {
 	if err := s.await(ctx, "the nodes to be created", s.createNodes); err != nil {
 		return err
 	}
-	if err := s.releaseNodes(); err != nil {
+	if err := s.release(kubeletName); err != nil {
 		return err
 	}
-	if err := s.processes.start(ctx, "kube-controller-manager", controllerManagerArgs()); err != nil {
-		return err
-	}
-	if err := s.processes.start(ctx, "kube-scheduler", schedulerArgs()); err != nil {
-		return err
-	}
+	g.controllerManager.Open()
 	if err := s.await(ctx, "the cluster DNS to be created", s.createDNSObjects); err != nil {
 		return err
 	}
-	return s.processes.start(ctx, "dns", dnsArgs())
+	if err := s.await(ctx, "the API server's roles", s.rolesThere); err != nil {
+		return err
+	}
+	if err := s.release(proxyName); err != nil {
+		return err
+	}
+	g.dns.Open()
+	g.scheduler.Open()
+	return nil
 }
 
 func (s *supervisor) step(text string) {

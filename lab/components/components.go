@@ -23,6 +23,8 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+
+	"github.com/podskew/podskew/lab/boot"
 )
 
 // Start-up allocates fast and keeps most of it; collecting less often then saves a fifth of the time. Once that is
@@ -42,10 +44,11 @@ func RelaxGC() {
 	})
 }
 
-// RunCommand runs a component's own command with the arguments and returns its exit status.
+// RunCommand runs a component's own command with the arguments, once its gate is open, and returns its exit status.
 func RunCommand(c *cobra.Command, args []string) int {
 	RelaxGC()
 	c.SetArgs(args)
+	boot.AwaitGate()
 	return cli.Run(c)
 }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,7 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, options{})
 	t.Run("the nodes are as documented", l.testNodes)
+	t.Run("nobody asked before it had the right to", l.testNobodyRefused)
 	t.Run("the API server reaches kube-proxy's mode and metrics", l.testNodeProxy)
 	t.Run("configuration reaches a pod", l.testConfiguration)
 	t.Run("logs, exec and port-forward work", l.testStreams)
@@ -55,6 +58,22 @@ func (l *lab) testNodes(t *testing.T) {
 	}, "\n")
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
+	}
+}
+
+// testNobodyRefused looks for requests that came too early: whoever is refused tries again a second or two later, and that is how much
+// longer the start takes.
+func (l *lab) testNobodyRefused(t *testing.T) {
+	for _, name := range []string{"worker-kubelet", "worker-kube-proxy", "worker3-kube-proxy", "kube-scheduler", "dns"} {
+		data, err := os.ReadFile(filepath.Join(l.runDir, "logs", name+".log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if strings.Contains(line, " is forbidden: ") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 
+	"github.com/podskew/podskew/lab/boot"
 	"github.com/podskew/podskew/lab/cluster"
 	"github.com/podskew/podskew/lab/components"
 	"github.com/podskew/podskew/lab/cri"
@@ -145,6 +146,7 @@ func runWith(ctx context.Context, c cluster.KubeletConfig, server *options.Kubel
 	}
 	deps.CAdvisorInterface = machine{name: c.Name}
 	deps.ContainerManager = containerManager{cm.NewStubContainerManager()}
+	boot.AwaitGate()
 	return kubeletapp.Run(ctx, server, deps, gates)
 }
 
