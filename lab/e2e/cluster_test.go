@@ -243,6 +243,10 @@ func (l *lab) testRestart(t *testing.T) {
 
 func (l *lab) testTermination(t *testing.T) {
 	l.runPod(t, "deleted", nil)
+	// A container is running before its program is: the kernel drops a signal to a process 1 that has not said what it wants of it.
+	l.await(t, "the pod to hear signals", func(context.Context) bool {
+		return l.logs(t, "deleted", false) == "serving as deleted\n"
+	})
 	logs := make(chan string, 1)
 	stream, err := l.client.CoreV1().Pods(namespace).GetLogs("deleted", &corev1.PodLogOptions{Follow: true}).Stream(t.Context())
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // kill ends the component of the lab whose command line contains all the words.
@@ -64,7 +63,7 @@ func TestADeadComponentEndsTheLab(t *testing.T) {
 			if said := l.stderr.String(); !strings.Contains(said, tt.says) || !strings.Contains(said, tt.logs) {
 				t.Errorf("want %q and the end of a log with %q; got\n%s", tt.says, tt.logs, said)
 			}
-			eventually(t, 5*time.Second, func() []string { return seen.left(t) })
+			eventually(t, goneWithin, func() []string { return seen.left(t) })
 		})
 	}
 }

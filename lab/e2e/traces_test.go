@@ -64,7 +64,9 @@ func (tr traces) left(t *testing.T) []string {
 		for _, ns := range namespacesOf(pid) {
 			if tr.namespaces[ns] {
 				name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-				left = append(left, fmt.Sprintf("process %s (%s) in %s", pid, strings.TrimSpace(string(name)), ns))
+				_, state := statOf(pid)
+				stack, _ := os.ReadFile(filepath.Join("/proc", pid, "stack"))
+				left = append(left, fmt.Sprintf("process %s (%s, state %s) in %s, waits in %q", pid, strings.TrimSpace(string(name)), state, ns, stack))
 			}
 		}
 	}

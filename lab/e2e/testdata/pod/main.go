@@ -27,12 +27,12 @@ func main() {
 
 // serve answers with its own name, node and the client's address until it is told to end.
 func serve() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	fmt.Println("serving as", os.Getenv("POD_NAME"))
 	server := &http.Server{Addr: ":8080", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, os.Getenv("POD_NAME"), os.Getenv("NODE_NAME"), r.RemoteAddr)
 	})}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	go func() {
 		<-ctx.Done()
 		fmt.Println("ending on request")
