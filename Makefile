@@ -86,8 +86,8 @@ fmt: ## format the code
 bench: ## run the benchmarks
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
 
-calibrate: ## simulate 10,000 runs of each null model, and power curves: an hour or so on two idle cores
-	@$(GO) test ./analyze/skew ./analyze -run 'Calibrat|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 3h
+calibrate: ## simulate 10,000 runs of each null model, and power curves: two hours or more on two idle cores
+	@$(GO) test ./analyze/skew ./analyze -run 'Calibrat|Coverage|Power|Completed|Hot|FalseAlarms|KeepAlive|ClosedLoop|Smallest' -full -v -timeout 8h
 
 bench-peers: bin/podskew bin/podskew-pod ## compare `podskew load` with other load generators: make bench-peers [BENCH_FLAGS=-pin]
 	@GO='$(GO)' hack/bench-peers.sh $(BENCH_FLAGS)
