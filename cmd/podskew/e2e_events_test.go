@@ -126,11 +126,11 @@ func away(t *testing.T, rec *record.Record, out, in record.Event) {
 }
 
 func (c *cli) eventsOfPods(t *testing.T) {
-	_, rec := c.scenario(t, c.events(t, "of-pods", "count: 3", "20s",
-		"{at: 1s, label: {pod: 0, selected: false}}", "{at: 3s, label: {pod: 0, selected: true}}",
-		"{at: 5s, readiness: {pod: 1, ready: false}}", "{at: 8s, readiness: {pod: 1, ready: true}}",
-		"{at: 11s, slow: {pod: 2, delay: 40ms}}", "{at: 13s, slow: {pod: 2, delay: 0s}}", "{afterRequests: 6500, scale: 4}"))
-	done := happened(t, rec, "label 1s", "label 3s", "probe 5s", "probe 8s", "slow 11s", "slow 13s", "scale 13s")
+	_, rec := c.scenario(t, c.events(t, "of-pods", "count: 3", "32s",
+		"{at: 1s, label: {pod: 0, selected: false}}", "{at: 7s, label: {pod: 0, selected: true}}",
+		"{at: 11s, readiness: {pod: 1, ready: false}}", "{at: 18s, readiness: {pod: 1, ready: true}}",
+		"{at: 22s, slow: {pod: 2, delay: 40ms}}", "{at: 24s, slow: {pod: 2, delay: 0s}}", "{afterRequests: 12000, scale: 4}"))
+	done := happened(t, rec, "label 1s", "label 7s", "probe 11s", "probe 18s", "slow 22s", "slow 24s", "scale 24s")
 	away(t, rec, done[0], done[1])
 	away(t, rec, done[2], done[3])
 	if at := seen(t, rec, record.EventRemoved, done[0].Target, done[0].At); at > done[0].Effective {
@@ -139,7 +139,7 @@ func (c *cli) eventsOfPods(t *testing.T) {
 	if at := seen(t, rec, record.EventUnready, done[2].Target, done[2].At); at > done[2].Effective {
 		t.Errorf("unready at %v s, effective at %v s", at, done[2].Effective)
 	}
-	for second, slow := range map[int]bool{10: false, 12: true, 14: false} {
+	for second, slow := range map[int]bool{21: false, 23: true, 25: false} {
 		if got := fastest(rec, done[4].Target, second); got >= 0.04 != slow {
 			t.Errorf("in second %d the fastest answer of %s took %v s", second, done[4].Target, got)
 		}
