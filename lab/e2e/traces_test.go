@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 type traces struct {
 	pids       []string        // of the launching process and everything it and its children started
 	namespaces map[string]bool // "net:[4026532000]", none of which the test itself is in
+	newest     int             // when the youngest process started, in clock ticks since the machine did
 }
 
 // tracesOf finds the processes of the lab by their ancestry, and so its namespaces.
@@ -33,6 +35,7 @@ func tracesOf(t *testing.T, l *lab) traces {
 	found := traces{namespaces: map[string]bool{}}
 	for todo := []string{string(launcher)}; len(todo) > 0; todo = todo[1:] {
 		found.pids = append(found.pids, todo[0])
+		found.newest = max(found.newest, startOf(todo[0]))
 		for _, ns := range namespacesOf(todo[0]) {
 			if !slices.Contains(own, ns) {
 				found.namespaces[ns] = true
@@ -53,13 +56,27 @@ func statOf(pid string) (parent, state string) {
 	return fields[1], fields[0]
 }
 
-// left returns what of the traces is still there.
+// startOf returns when a process started, in clock ticks since the machine did; 0 if it has just ended.
+func startOf(pid string) int {
+	data, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	ticks, _ := strconv.Atoi(strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))[19])
+	return ticks
+}
+
+// left returns what of the traces is still there. A process that is younger than all of the lab's is another lab's: the kernel gives
+// the number of a namespace that is gone to the next one.
 func (tr traces) left(t *testing.T) []string {
 	t.Helper()
 	var left []string
 	for _, pid := range processIDs(t) {
 		if _, state := statOf(pid); state == "Z" {
 			continue // nothing but an exit status, until the machine's init asks for it
+		}
+		if startOf(pid) > tr.newest {
+			continue
 		}
 		for _, ns := range namespacesOf(pid) {
 			if tr.namespaces[ns] {
