@@ -244,18 +244,17 @@ const onlyNFT = boot.Base + "/nft"
 // nftablesEnv is the environment of a kube-proxy in nftables mode. Where it finds iptables, it first calls that some thirty times
 // to take away what another mode may have left, of which there is nothing in a new network namespace.
 func nftablesEnv() []string {
-	env := componentEnv()
 	nft, err := exec.LookPath("nft")
-	if err != nil {
-		return env // kube-proxy says it best
+	if err == nil {
+		err = os.MkdirAll(onlyNFT, 0o755)
 	}
-	if err := os.MkdirAll(onlyNFT, 0o755); err != nil {
-		return env
+	if err == nil {
+		err = os.Symlink(nft, filepath.Join(onlyNFT, "nft"))
 	}
-	if err := os.Symlink(nft, filepath.Join(onlyNFT, "nft")); err != nil && !errors.Is(err, os.ErrExist) {
-		return env
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return componentEnv() // kube-proxy says best what it lacks
 	}
-	return append(env, "PATH="+onlyNFT)
+	return envWithPath(onlyNFT)
 }
 
 func (s *supervisor) writeKubeletConfig(dir string, n Node) (string, error) {

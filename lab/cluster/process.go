@@ -142,9 +142,10 @@ func (p *processes) start(ctx context.Context, name string, args []string, gate 
 
 // componentEnv is the whole environment of a component. The caller's own must not leak in: proxy settings or a
 // GODEBUG would change how the cluster behaves.
-func componentEnv() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=/run"}
-}
+func componentEnv() []string { return envWithPath(os.Getenv("PATH")) }
+
+// envWithPath is the same with programs from elsewhere.
+func envWithPath(path string) []string { return []string{"PATH=" + path, "HOME=/run"} }
 
 func howEnded(err error) string {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -30,6 +30,7 @@ func TestCluster(t *testing.T) {
 	l := startLab(t, options{})
 	t.Run("the nodes are as documented", l.testNodes)
 	t.Run("nobody asked before it had the right to", l.testNobodyRefused)
+	t.Run("kube-proxy in nftables mode finds nft and no iptables", l.testProxyPath)
 	t.Run("the API server reaches kube-proxy's mode and metrics", l.testNodeProxy)
 	t.Run("configuration reaches a pod", l.testConfiguration)
 	t.Run("logs, exec and port-forward work", l.testStreams)
@@ -74,6 +75,37 @@ func (l *lab) testNobodyRefused(t *testing.T) {
 				t.Errorf("%s: %s", name, line)
 			}
 		}
+	}
+}
+
+func (l *lab) testProxyPath(t *testing.T) {
+	proxies := 0
+	for _, pid := range tracesOf(t, l).pids {
+		command, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if !bytes.Contains(command, []byte("__kube-proxy")) {
+			continue
+		}
+		proxies++
+		env, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var paths []string // Go takes the first of several
+		for variable := range strings.SplitSeq(string(env), "\x00") {
+			if path, ok := strings.CutPrefix(variable, "PATH="); ok {
+				paths = append(paths, path)
+			}
+		}
+		if len(paths) != 1 {
+			t.Fatalf("PATH is %q", paths)
+		}
+		programs, err := filepath.Glob(filepath.Join("/proc", pid, "root", paths[0], "*"))
+		if err != nil || len(programs) != 1 || filepath.Base(programs[0]) != "nft" {
+			t.Errorf("in %s it finds %q, %v", paths[0], programs, err)
+		}
+	}
+	if proxies != 3 {
+		t.Errorf("%d kube-proxies", proxies)
 	}
 }
 
