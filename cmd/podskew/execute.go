@@ -59,6 +59,7 @@ func (r *session) run(ctx context.Context) (rep *analyze.Report, err error) {
 		return nil, errors.Join(causeOr(ctx, err), r.remove(ctx))
 	}
 	loadErr := r.measure(ctx)
+	r.sweep(ctx) // before the report: pods that end take longer than that, and hardly any processor time
 	if r.dir != nil {
 		rep, err = r.report()
 	}
@@ -342,17 +343,29 @@ func (r *session) report() (*analyze.Report, error) {
 	return rep, err
 }
 
-// remove takes everything of the run out of the cluster, also after an interrupt. A cluster that ends now is left as it
-// is; on one of podskew's own the end of the removal is waited for behind the next run.
+// sweep begins to take everything of the run out of a cluster of podskew's own where another run follows, which waits for
+// the end of it. Elsewhere it does nothing.
+func (r *session) sweep(ctx context.Context) {
+	if r.deployed == nil || r.last || r.given.provider == "current" || r.ends(ctx) {
+		return
+	}
+	r.given.sweeper.sweep(ctx, r.deployed)
+	r.deployed = nil
+}
+
+// ends is whether the cluster ends now, with all that is in it, or has ended.
+func (r *session) ends(ctx context.Context) bool {
+	return r.given.disposable && (r.last || stopped(ctx)) || r.gone()
+}
+
+// remove takes everything of the run out of the cluster, also after an interrupt. A cluster that ends now is left as it is.
 func (r *session) remove(ctx context.Context) error {
+	r.sweep(ctx)
 	switch {
 	case r.deployed == nil:
 		return nil
-	case r.given.disposable && (r.last || stopped(ctx)), r.gone():
+	case r.ends(ctx):
 		r.deployed.Close()
-		return nil
-	case !r.last && r.given.provider != "current":
-		r.given.sweeper.sweep(ctx, r.deployed)
 		return nil
 	}
 	return r.st.do("Removing what was deployed", func(*step) error {

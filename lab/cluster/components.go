@@ -83,6 +83,9 @@ func dnsArgs() []string {
 // proxyConfig is the configuration file of a node's kube-proxy.
 //
 // The conntrack limits must be left alone: they are the kernel's, and read-only outside the initial network namespace.
+// Changes that come close together are programmed together: each time costs every node two calls of nft, and the machine has
+// all nodes to pay for. Kubernetes' own default of 1 s would have everything wait that waits for kube-proxy.
+//
 // Health and metrics listen on all addresses, so that the API server's node proxy reaches /proxyMode and /metrics.
 func proxyConfig(n Node, mode string) string {
 	return fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -97,7 +100,7 @@ healthzBindAddress: 0.0.0.0:10256
 metricsBindAddress: 0.0.0.0:10249
 oomScoreAdj: 0
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-iptables: {minSyncPeriod: 100ms}
-nftables: {minSyncPeriod: 100ms}
+iptables: {minSyncPeriod: 250ms}
+nftables: {minSyncPeriod: 250ms}
 `, mode, kubeconfigFile("kube-proxy"), n.Name, podsCIDR)
 }
