@@ -86,9 +86,8 @@ func (b *bench) compare(fresh bool) error {
 		return err
 	}
 	defer nginx.stop()
-	l := load{url: nginx.url, keep: filepath.Join(b.dir, "runs"), connections: b.connections, seconds: b.seconds, fresh: fresh, script: filepath.Join(b.dir, "k6.js")}
-	script := "import http from 'k6/http';\nexport default function () { http.get('" + nginx.url + "/'); }\n"
-	if err := os.WriteFile(l.script, []byte(script), 0o600); err != nil {
+	l := load{url: nginx.url, keep: filepath.Join(b.dir, "runs"), connections: b.connections, seconds: b.seconds, fresh: fresh}
+	if l.scripts, err = writeScripts(b.dir, nginx.url); err != nil {
 		return err
 	}
 	got := map[string][]result{}

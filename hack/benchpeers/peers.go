@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,7 +24,7 @@ type load struct {
 	connections int
 	seconds     int
 	fresh       bool // a connection for every request
-	script      string
+	scripts     scripts
 	keep        string // a folder for podskew's record, which says what the load alone cost
 }
 
@@ -42,6 +45,39 @@ func (l load) either(keep, fresh []string) []string {
 		return fresh
 	}
 	return keep
+}
+
+// scripts are k6's, as paths: a bare request, and one whose answer is counted by the pod that gave it.
+type scripts struct{ plain, counting string }
+
+const (
+	k6Plain = `import http from 'k6/http';
+export default function () { http.get('%[1]s/'); }
+`
+	// A tag of a custom metric is k6's own way to count by a header of the answer.
+	k6Counting = `import http from 'k6/http';
+import { Counter } from 'k6/metrics';
+const answers = new Counter('answers');
+export default function () {
+  const answer = http.get('%[1]s/');
+  answers.add(1, { pod: answer.headers['X-Pod'] });
+}
+`
+)
+
+// writeScripts writes k6's scripts for a URL into a folder.
+func writeScripts(dir, url string) (scripts, error) {
+	s := scripts{plain: filepath.Join(dir, "k6.js"), counting: filepath.Join(dir, "k6-counting.js")}
+	return s, errors.Join(
+		os.WriteFile(s.plain, fmt.Appendf(nil, k6Plain, url), 0o600),
+		os.WriteFile(s.counting, fmt.Appendf(nil, k6Counting, url), 0o600))
+}
+
+var k6Requests = regexp.MustCompile(`http_reqs[^:]*: (\d+)`)
+
+func k6(l load, script string) []string {
+	args := []string{"k6", "run", "--quiet", "--vus", strconv.Itoa(l.connections), "--duration", strconv.Itoa(l.seconds) + "s"}
+	return append(args, append(l.either(nil, []string{"--no-connection-reuse"}), script)...)
 }
 
 // peers are those that this program knows. podskew's row comes first.
@@ -70,9 +106,9 @@ func peers(podskew string) []peer {
 		{name: "hey", requests: regexp.MustCompile(`\[200\]\s+(\d+) responses`), args: func(l load) []string {
 			return append([]string{"hey", "-c", c(l), "-z", d(l)}, append(l.either(nil, []string{"-disable-keepalive"}), l.url)...)
 		}},
-		{name: "k6", requests: regexp.MustCompile(`http_reqs[^:]*: (\d+)`), args: func(l load) []string {
-			return append([]string{"k6", "run", "--quiet", "--vus", c(l), "--duration", d(l)}, append(l.either(nil, []string{"--no-connection-reuse"}), l.script)...)
-		}},
+		{name: "k6", requests: k6Requests, args: func(l load) []string { return k6(l, l.scripts.plain) }},
+		// What podskew does all the time: who answered is counted.
+		{name: "k6-counting", requests: k6Requests, args: func(l load) []string { return k6(l, l.scripts.counting) }},
 	}
 }
 
