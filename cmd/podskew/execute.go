@@ -59,7 +59,7 @@ func (r *session) run(ctx context.Context) (rep *analyze.Report, err error) {
 		return nil, errors.Join(causeOr(ctx, err), r.remove(ctx))
 	}
 	loadErr := r.measure(ctx)
-	r.sweep(ctx) // before the report: pods that end take longer than that, and hardly any processor time
+	r.sweep(ctx) // before the report: most of the time that pods take to end is waiting
 	if r.dir != nil {
 		rep, err = r.report()
 	}

@@ -83,8 +83,9 @@ func dnsArgs() []string {
 // proxyConfig is the configuration file of a node's kube-proxy.
 //
 // The conntrack limits must be left alone: they are the kernel's, and read-only outside the initial network namespace.
-// Changes that come close together are programmed together: each time costs every node two calls of nft, and the machine has
-// all nodes to pay for. Kubernetes' own default of 1 s would have everything wait that waits for kube-proxy.
+//
+// Changes that come close together are programmed together: in nftables mode each time costs every node two calls of nft, and
+// the one machine pays for all nodes. Kubernetes' own default of 1 s would have everything wait that waits for kube-proxy.
 //
 // Health and metrics listen on all addresses, so that the API server's node proxy reaches /proxyMode and /metrics.
 func proxyConfig(n Node, mode string) string {

@@ -10,13 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // traces is what a lab has on the machine while it runs.
 type traces struct {
 	pids       []string        // of the launching process and everything it and its children started
 	namespaces map[string]bool // "net:[4026532000]", none of which the test itself is in
-	newest     int             // when the youngest process started, in clock ticks since the machine did
+	seen       int             // when they were looked for, in clock ticks since the machine started
 }
 
 // tracesOf finds the processes of the lab by their ancestry, and so its namespaces.
@@ -28,14 +30,13 @@ func tracesOf(t *testing.T, l *lab) traces {
 	}
 	children := map[string][]string{}
 	for _, pid := range processIDs(t) {
-		parent, _ := statOf(pid)
+		parent := statOf(pid).parent
 		children[parent] = append(children[parent], pid)
 	}
 	own := namespacesOf("self")
-	found := traces{namespaces: map[string]bool{}}
+	found := traces{namespaces: map[string]bool{}, seen: ticks(t)}
 	for todo := []string{string(launcher)}; len(todo) > 0; todo = todo[1:] {
 		found.pids = append(found.pids, todo[0])
-		found.newest = max(found.newest, startOf(todo[0]))
 		for _, ns := range namespacesOf(todo[0]) {
 			if !slices.Contains(own, ns) {
 				found.namespaces[ns] = true
@@ -46,44 +47,47 @@ func tracesOf(t *testing.T, l *lab) traces {
 	return found
 }
 
-// statOf returns the parent and the state of a process, or nothing if it has just ended.
-func statOf(pid string) (parent, state string) {
+// stat is what the kernel says of a process; nothing of one that has just ended.
+type stat struct {
+	parent, state string
+	start         int // in clock ticks since the machine started
+}
+
+func statOf(pid string) stat {
 	data, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
-		return "", ""
+		return stat{}
 	}
 	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	return fields[1], fields[0]
+	start, _ := strconv.Atoi(fields[19])
+	return stat{parent: fields[1], state: fields[0], start: start}
 }
 
-// startOf returns when a process started, in clock ticks since the machine did; 0 if it has just ended.
-func startOf(pid string) int {
-	data, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-	if err != nil {
-		return 0
+// ticks is now, in the clock ticks of [stat], of which there are a hundred a second.
+func ticks(t *testing.T) int {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		t.Fatal(err)
 	}
-	ticks, _ := strconv.Atoi(strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))[19])
-	return ticks
+	return int(now.Nano() / 1e7)
 }
 
-// left returns what of the traces is still there. A process that is younger than all of the lab's is another lab's: the kernel gives
-// the number of a namespace that is gone to the next one.
+// left returns what of the traces is still there. A process that was started later is another lab's: the kernel gives the
+// number of a namespace that is gone to the next one.
 func (tr traces) left(t *testing.T) []string {
 	t.Helper()
 	var left []string
 	for _, pid := range processIDs(t) {
-		if _, state := statOf(pid); state == "Z" {
-			continue // nothing but an exit status, until the machine's init asks for it
-		}
-		if startOf(pid) > tr.newest {
-			continue
+		process := statOf(pid)
+		if process.state == "Z" || process.start > tr.seen {
+			continue // a zombie is nothing but an exit status, until the machine's init asks for it
 		}
 		for _, ns := range namespacesOf(pid) {
 			if tr.namespaces[ns] {
 				name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-				_, state := statOf(pid)
 				stack, _ := os.ReadFile(filepath.Join("/proc", pid, "stack"))
-				left = append(left, fmt.Sprintf("process %s (%s, state %s) in %s, waits in %q", pid, strings.TrimSpace(string(name)), state, ns, stack))
+				left = append(left, fmt.Sprintf("process %s (%s, state %s) in %s, waits in %q", pid, strings.TrimSpace(string(name)), process.state, ns, stack))
 			}
 		}
 	}
